@@ -1,0 +1,1 @@
+"""Raw data sets in, logs out: one folder a data set."""

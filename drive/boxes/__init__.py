@@ -1,0 +1,1 @@
+"""Features to boxes: targets, losses, heads, decoding, the detectors."""

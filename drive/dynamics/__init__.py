@@ -1,0 +1,1 @@
+"""How vehicles move: car following and vehicle models. Numpy only."""

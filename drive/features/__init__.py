@@ -1,0 +1,1 @@
+"""Voxels to features: point encoders and backbones."""

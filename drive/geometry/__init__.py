@@ -1,0 +1,1 @@
+"""Rigid motions, boxes, angles, cameras, polylines, clocks. Numpy only."""

@@ -1,0 +1,1 @@
+"""The log format: one folder a log, Arrow IPC, memory-mapped, lossless."""

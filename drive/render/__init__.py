@@ -1,0 +1,1 @@
+"""Sensors by ray casting: a static scene and its actors seen by a spinning lidar and by cameras."""

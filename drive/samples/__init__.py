@@ -1,0 +1,1 @@
+"""Logs to samples: what a model sees of one instant."""

@@ -1,0 +1,1 @@
+"""Augmentations, one policy a file."""

@@ -1,0 +1,1 @@
+"""Boxes to scores, equal to the official ones."""

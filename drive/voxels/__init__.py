@@ -1,0 +1,1 @@
+"""Points to sparse voxels, scales and windows."""

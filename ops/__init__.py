@@ -1,0 +1,1 @@
+"""Operators, one folder each: torch reference, numba kernel, CUDA kernel; nothing to compile at installation."""
