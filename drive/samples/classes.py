@@ -1,0 +1,124 @@
+"""From the categories of a data set to the classes that a detector knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Class names in label order, and which source category is which class.
+
+    Attributes:
+        names: Class of label 0, 1, ...
+        from_source: Source category to class name; a category that is absent is ignored.
+    """
+
+    names: tuple[str, ...]
+    from_source: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"class names repeat: {self.names}")
+        unknown = sorted(set(self.from_source.values()) - set(self.names))
+        if unknown:
+            raise ValueError(f"source categories map to classes that are not in names: {unknown}")
+
+    def labels(self, categories: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Label of each source category; -1 where the category is ignored."""
+        index = {name: i for i, name in enumerate(self.names)}
+        of_source = {source: index[name] for source, name in self.from_source.items()}
+        return np.array([of_source.get(category, -1) for category in categories], dtype=np.int64)
+
+    def only(self, names: tuple[str, ...]) -> ClassMap:
+        """The same map restricted to some classes, in the given order."""
+        missing = sorted(set(names) - set(self.names))
+        if missing:
+            raise ValueError(f"classes that this map does not have: {missing}")
+        return ClassMap(names, {source: name for source, name in self.from_source.items() if name in names})
+
+
+# nuscenes/eval/detection/utils.py, category_to_detection_name, in the order of the detection task's class list.
+NUSCENES_CLASSES = ClassMap(
+    names=(
+        "car",
+        "truck",
+        "bus",
+        "trailer",
+        "construction_vehicle",
+        "pedestrian",
+        "motorcycle",
+        "bicycle",
+        "traffic_cone",
+        "barrier",
+    ),
+    from_source={
+        "vehicle.car": "car",
+        "vehicle.truck": "truck",
+        "vehicle.bus.bendy": "bus",
+        "vehicle.bus.rigid": "bus",
+        "vehicle.trailer": "trailer",
+        "vehicle.construction": "construction_vehicle",
+        "human.pedestrian.adult": "pedestrian",
+        "human.pedestrian.child": "pedestrian",
+        "human.pedestrian.construction_worker": "pedestrian",
+        "human.pedestrian.police_officer": "pedestrian",
+        "vehicle.motorcycle": "motorcycle",
+        "vehicle.bicycle": "bicycle",
+        "movable_object.trafficcone": "traffic_cone",
+        "movable_object.barrier": "barrier",
+    },
+)
+
+# The synthetic town has no trailers, construction vehicles, motorcycles or barriers.
+TOWN_CLASSES = NUSCENES_CLASSES.only(("car", "truck", "bus", "pedestrian", "bicycle", "traffic_cone"))
+
+# The three classes that KITTI scores. Van and Person_sitting are neighbours of a class: the benchmark neither rewards
+# nor punishes a detection there, so they are not taught as the class either.
+KITTI_CLASSES = ClassMap(
+    names=("car", "pedestrian", "cyclist"),
+    from_source={"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "cyclist"},
+)
+
+WAYMO_CLASSES = ClassMap(
+    names=("vehicle", "pedestrian", "cyclist"),
+    from_source={"TYPE_VEHICLE": "vehicle", "TYPE_PEDESTRIAN": "pedestrian", "TYPE_CYCLIST": "cyclist"},
+)
+
+# The 26 categories that Argoverse 2 evaluates (av2.evaluation.detection), under their own names in lower case.
+_AV2_EVALUATED = (
+    "REGULAR_VEHICLE",
+    "PEDESTRIAN",
+    "BICYCLIST",
+    "MOTORCYCLIST",
+    "WHEELED_RIDER",
+    "BOLLARD",
+    "CONSTRUCTION_CONE",
+    "SIGN",
+    "CONSTRUCTION_BARREL",
+    "STOP_SIGN",
+    "MOBILE_PEDESTRIAN_CROSSING_SIGN",
+    "LARGE_VEHICLE",
+    "BUS",
+    "BOX_TRUCK",
+    "TRUCK",
+    "VEHICULAR_TRAILER",
+    "TRUCK_CAB",
+    "SCHOOL_BUS",
+    "ARTICULATED_BUS",
+    "MESSAGE_BOARD_TRAILER",
+    "BICYCLE",
+    "MOTORCYCLE",
+    "WHEELED_DEVICE",
+    "WHEELCHAIR",
+    "STROLLER",
+    "DOG",
+)
+AV2_CLASSES = ClassMap(
+    names=tuple(name.lower() for name in _AV2_EVALUATED),
+    from_source={name: name.lower() for name in _AV2_EVALUATED},
+)
