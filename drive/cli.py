@@ -1,0 +1,98 @@
+"""The command line: ``drive VERB ...``. Each verb is a few lines over the Python function that does the work."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from drive import __version__
+from drive.errors import UserError
+
+Verb = Callable[[Sequence[str]], int]
+
+
+def _convert(argv: Sequence[str]) -> int:
+    return int(importlib.import_module("data_tools.convert").main(argv) or 0)
+
+
+def _verify(argv: Sequence[str]) -> int:
+    return int(importlib.import_module("data_tools.verify").main(argv) or 0)
+
+
+def _train(argv: Sequence[str]) -> int:
+    from drive.runs import train_command
+
+    return train_command(argv)
+
+
+def _detect(argv: Sequence[str]) -> int:
+    from drive.detect import detect_command
+
+    return detect_command(argv)
+
+
+def _score(argv: Sequence[str]) -> int:
+    from drive.runs import score_command
+
+    return score_command(argv)
+
+
+def _view(argv: Sequence[str]) -> int:
+    from drive.runs import view_command
+
+    return view_command(argv)
+
+
+def _doctor(argv: Sequence[str]) -> int:
+    from drive.doctor import main as doctor_main
+
+    return int(doctor_main(argv) or 0)
+
+
+VERBS: dict[str, tuple[Verb, str]] = {
+    "convert": (_convert, "raw data set -> logs:            drive convert nuscenes RAW OUT"),
+    "verify": (_verify, "check logs and their frames:     drive verify LOGS"),
+    "train": (_train, "train a recipe:                  drive train configs.town_swformer --out runs/mine"),
+    "detect": (_detect, "boxes in unlabelled scans:       drive detect runs/mine SCANS --out boxes"),
+    "score": (_score, "score a run or a result file:    drive score runs/mine"),
+    "view": (_view, "pictures of a log or a run:      drive view LOG --frame 3"),
+    "doctor": (_doctor, "what is installed, what is wrong: drive doctor"),
+}
+
+
+def usage() -> str:
+    lines = [f"drive {__version__}: from raw driving logs to scored detections", "", "verbs:"]
+    lines += [f"  {name:8s} {text}" for name, (_, text) in VERBS.items()]
+    return "\n".join([*lines, "", "drive VERB --help shows a verb's options."])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb. Exit status 0; 1 where something failed and is listed; 2 for input that we cannot use."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if argv[0] in ("-V", "--version"):
+        print(__version__)
+        return 0
+    try:
+        if argv[0] not in VERBS:
+            raise UserError(f"drive {argv[0]}", "there is no such verb", f"use one of {', '.join(VERBS)}")
+        return VERBS[argv[0]][0](argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in ("drive", "ops", "configs", "data_tools"):
+            raise
+        hint = "pip install 'drivewright[all]', or `make install` in a checkout"
+        print(f"error: drive {argv[0]}: the package {error.name!r} is not installed; {hint}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; finished work is kept, the same command goes on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
