@@ -1,0 +1,203 @@
+"""KITTI object frames to logs, one frame a log. Conventions: ``data_tools.kitti``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from data_tools.kitti.frames import GROUND_Z_M, boxes_of_labels, camera_rotations, velodyne_from_camera
+from data_tools.kitti.read import (
+    LABEL_NUMBERS,
+    Labels,
+    png_size,
+    read_bytes,
+    read_calibration,
+    read_labels,
+    read_plane,
+    read_scan,
+)
+from drive.errors import UserError
+from drive.geometry.rigid import matrix_to_quaternion
+from drive.logs.schema import NAME_PATTERN
+from drive.logs.writer import LogWriter
+
+DATASET = "kitti_object"
+LICENCE = "CC BY-NC-SA 3.0"
+LIDAR = "velodyne"
+CAMERAS = {"image_2": "P2", "image_3": "P3"}  # left and right colour camera and their projection matrices
+PARTS = ("training", "testing")
+
+_STILL = {"pose_translation": np.zeros(3), "pose_rotation": np.array([1.0, 0.0, 0.0, 0.0])}
+
+
+@dataclass(frozen=True)
+class KittiFrame:
+    """One frame to convert: the folder ``part`` (training or testing) of ``raw`` and the frame's digits."""
+
+    raw: Path
+    part: str
+    frame_id: str
+
+    @property
+    def name(self) -> str:
+        """Name of the log."""
+        return f"kitti_{self.frame_id}" if self.part == "training" else f"kitti_{self.part}_{self.frame_id}"
+
+    def path(self, kind: str, suffix: str = "txt") -> Path:
+        """Raw file of one kind (velodyne, calib, label_2 ...)."""
+        return self.raw / self.part / kind / f"{self.frame_id}.{suffix}"
+
+
+def list_frames(raw: Path) -> list[KittiFrame]:
+    """Every frame with a scan, training first, by number. ``raw`` holds training/ or testing/, or is one of them."""
+    raw = Path(raw)
+    if raw.name in PARTS and (raw / "calib").is_dir():
+        return _frames_of(raw.parent, raw.name)
+    roots = [root for root in (raw, raw / "object") if any((root / part).is_dir() for part in PARTS)]
+    if not roots:
+        raise UserError(raw, "no training/ or testing/ folder", "give the folder of the KITTI object set")
+    frames = [frame for part in PARTS for frame in _frames_of(roots[0], part)]
+    if not frames:
+        raise UserError(roots[0], "no scan in velodyne/ or velodyne_reduced/", "unpack data_object_velodyne.zip here")
+    return frames
+
+
+def _frames_of(root: Path, part: str) -> list[KittiFrame]:
+    scans = {p.stem for kind in ("velodyne", "velodyne_reduced") for p in (root / part / kind).glob("*.bin")}
+    for stem in sorted(scans):
+        if not NAME_PATTERN.fullmatch(stem):
+            raise UserError(root / part, f"odd scan name {stem!r}", "rename it: letters, digits and . _ + - = only")
+    return [KittiFrame(root, part, stem) for stem in sorted(scans)]
+
+
+def convert_frame(frame: KittiFrame, out: Path) -> Path:
+    """Write one frame as the log ``out/kitti_ID`` and return its folder.
+
+    Raises:
+        UserError: a file is missing, truncated or holds a wrong number; nothing is left behind then.
+    """
+    kind = "velodyne" if frame.path("velodyne", "bin").exists() else "velodyne_reduced"
+    points = read_scan(frame.path(kind, "bin"))
+    calibration = read_calibration(frame.path("calib"))
+    labels = read_labels(frame.path("label_2")) if frame.part == "training" else None
+    writer = LogWriter(
+        out, frame.name, dataset=DATASET, source_version="object 2017", licence=LICENCE, split=frame.part
+    )
+    with writer as log:
+        log.add_sensor(
+            LIDAR,
+            "lidar",
+            [0.0, 0.0, 0.0],
+            [1.0, 0.0, 0.0, 0.0],
+            columns=("x", "y", "z", "intensity"),
+            intensity_max=1.0,
+        )
+        rows = {
+            LIDAR: log.add_sweep(
+                LIDAR, 0, points, **_STILL, is_key_frame=True, source_timestamp=0,
+                source_name=f"{frame.part}/{kind}/{frame.frame_id}.bin", source_token=frame.frame_id,
+            )
+        }  # fmt: skip
+        for camera, projection in CAMERAS.items():
+            if frame.path(camera, "png").exists():
+                rows[camera] = _add_image(log, frame, camera, calibration, projection)
+        index = log.add_frame(0, rows=rows, **_STILL, source_timestamp=0, source_token=frame.frame_id)
+        log.add_table("calibration", calibration_table(calibration))
+        log.add_table("frame_attributes", _frame_attributes(index, kind, labels is not None))
+        log.add_file("calib.txt", read_bytes(frame.path("calib"), "calibration"))
+        if labels is not None:
+            _add_labels(log, index, frame, labels, calibration)
+        if frame.path("planes").exists():
+            _add_plane(log, frame)
+    return writer.path
+
+
+def _add_image(
+    log: LogWriter, frame: KittiFrame, camera: str, calibration: dict[str, np.ndarray], projection: str
+) -> int:
+    path = frame.path(camera, "png")
+    if projection not in calibration:
+        raise UserError(frame.path("calib"), f"no {projection} for {camera}", "take the object set's calib file")
+    data = read_bytes(path, "image")
+    width, height = png_size(data, path)
+    ego_from_camera = velodyne_from_camera(calibration, projection)
+    log.add_sensor(
+        camera, "camera", ego_from_camera[:3, 3], matrix_to_quaternion(ego_from_camera[:3, :3]),
+        intrinsics=calibration[projection][:, :3], width=width, height=height, ego_from_sensor=ego_from_camera,
+    )  # fmt: skip
+    return log.add_image(
+        camera, 0, data, width, height, **_STILL, is_key_frame=True, source_timestamp=0,
+        source_name=f"{frame.part}/{camera}/{frame.frame_id}.png", source_token=frame.frame_id,
+    )  # fmt: skip
+
+
+def _add_labels(
+    log: LogWriter, index: int, frame: KittiFrame, labels: Labels, calibration: dict[str, np.ndarray]
+) -> None:
+    is_box = np.array([kind != "DontCare" for kind in labels.types], dtype=bool)
+    boxes = labels.select(is_box)
+    log.add_boxes(
+        index,
+        boxes_of_labels(boxes, calibration),
+        boxes.types,
+        [f"{frame.frame_id}:{line}" for line in boxes.lines],  # the set has no tracks
+        velocity_valid=np.zeros(len(boxes.types), dtype=bool),
+        source_translation=boxes.numbers[:, 10:13],
+        source_rotation=camera_rotations(boxes),
+        source_size=boxes.numbers[:, 7:10],
+        extra=_label_columns(boxes),
+    )
+    ignored = labels.select(~is_box)
+    log.add_table(
+        "dont_care", pa.table({"frame": np.full(len(ignored.types), index, np.int32)} | _label_columns(ignored))
+    )
+    log.add_file("label_2.txt", read_bytes(frame.path("label_2"), "label file"))
+
+
+def _label_columns(labels: Labels) -> dict[str, np.ndarray]:
+    """The 14 numbers of each line as they are, and the line's number in the file."""
+    columns: dict[str, np.ndarray] = {
+        name: np.ascontiguousarray(labels.numbers[:, i]) for i, name in enumerate(LABEL_NUMBERS)
+    }
+    columns["label_line"] = np.array(labels.lines, dtype=np.int32)
+    return columns
+
+
+def _frame_attributes(index: int, scan: str, labelled: bool) -> pa.Table:
+    return pa.table(
+        {
+            "frame": pa.array([index], pa.int32()),
+            "labelled_view": pa.array(["image_2" if labelled else None], pa.string()),
+            "scan": pa.array([scan], pa.string()),
+            "scan_is_cropped_to_view": pa.array([scan == "velodyne_reduced"]),
+            "pose_known": pa.array([False]),
+            "timestamp_known": pa.array([False]),
+            "ground_z_m": pa.array([GROUND_Z_M]),
+        }
+    )
+
+
+def calibration_table(calibration: dict[str, np.ndarray]) -> pa.Table:
+    """The matrices as recorded: name, rows, columns, row-major float64 values."""
+    return pa.table(
+        {
+            "name": pa.array(list(calibration)),
+            "rows": pa.array([m.shape[0] for m in calibration.values()], pa.int32()),
+            "columns": pa.array([m.shape[1] for m in calibration.values()], pa.int32()),
+            "values": pa.array([m.ravel().tolist() for m in calibration.values()], pa.list_(pa.float64())),
+        }
+    )
+
+
+def matrices_of_table(table: pa.Table) -> dict[str, np.ndarray]:
+    """Inverse of :func:`calibration_table`."""
+    return {row["name"]: np.array(row["values"]).reshape(row["rows"], row["columns"]) for row in table.to_pylist()}
+
+
+def _add_plane(log: LogWriter, frame: KittiFrame) -> None:
+    plane = read_plane(frame.path("planes"))
+    log.add_table("ground_plane", pa.table({name: [value] for name, value in zip("abcd", plane, strict=True)}))
+    log.add_file("plane.txt", read_bytes(frame.path("planes"), "ground plane"))
