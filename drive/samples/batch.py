@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -57,11 +57,13 @@ class FrameBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> FrameBatch:
         """The same batch on another device."""
-        return replace(self, **{k: v.to(device, non_blocking=non_blocking) for k, v in self.tensors().items()})
+        moved = {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in self.tensors().items()}
+        return FrameBatch(**moved, frame_ids=self.frame_ids)
 
     def pin_memory(self) -> FrameBatch:
         """The same batch in page-locked memory, so that a copy to a GPU can overlap with work."""
-        return replace(self, **{k: v.pin_memory() for k, v in self.tensors().items()})
+        pinned = {name: tensor.pin_memory() for name, tensor in self.tensors().items()}
+        return FrameBatch(**pinned, frame_ids=self.frame_ids)
 
 
 def _rows_of(offsets: Tensor, total: int) -> Tensor:
