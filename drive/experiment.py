@@ -5,10 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import types
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from drive.boxes.detector import PillarsConfig, SWFormerConfig
+from drive.errors import UserError
 from drive.samples.config import DataConfig
 from drive.train.config import TrainConfig
 
@@ -27,22 +32,72 @@ class Experiment:
 
     def to_json(self) -> str:
         """The resolved configuration, sorted, as stored in a run's ``config.json``."""
-        return json.dumps(as_plain(self), indent=2, sort_keys=True)
+        return json.dumps(_plain(self), indent=2, sort_keys=True) + "\n"
 
     def hash(self) -> str:
         """First 12 hex digits of the SHA-256 of :meth:`to_json`: equal hashes mean equal configurations."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
+    @staticmethod
+    def read(path: Path) -> Experiment:
+        """The experiment of a run's ``config.json``.
 
-def as_plain(value: Any) -> Any:
-    """Dataclasses, tuples and paths as what JSON has; a dataclass says which class it is under ``class``."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: as_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **fields}
-    if isinstance(value, dict) or hasattr(value, "items"):
-        return {str(k): as_plain(v) for k, v in value.items()}
+        Raises:
+            UserError: the file is missing or broken, or names a field or class that this version does not have.
+        """
+        try:
+            plain = json.loads(path.read_text())
+        except OSError as error:
+            raise UserError(path, "cannot be read", "name a folder that `drive train` made") from error
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}:{error.lineno}", f"not JSON ({error.msg})", "restore the file") from error
+        experiment: Experiment = _typed(plain, Experiment, str(path))
+        return experiment
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses, tuples, mappings and paths as what JSON has; a dataclass names its class."""
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"class": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [as_plain(v) for v in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return str(value)
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _typed(value: Any, wanted: Any, place: str) -> Any:
+    """The reverse of :func:`_plain`, led by the type hints: only classes that the hints name are ever made."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        choices = [a for a in arguments if a is not type(None)]
+        if isinstance(value, dict) and "class" in value:
+            choices = [c for c in choices if getattr(c, "__name__", "") == value["class"]]
+        if not choices:
+            raise UserError(place, f"unknown class {value['class']!r}", "use the version that wrote the run")
+        return _typed(value, choices[0], place)
+    if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
+        if not isinstance(value, dict):
+            raise UserError(place, f"expected the fields of {wanted.__name__}", "restore the file")
+        hints = typing.get_type_hints(wanted)
+        unknown = sorted(set(value) - {f.name for f in dataclasses.fields(wanted)} - {"class"})
+        if unknown:
+            raise UserError(
+                place, f"{wanted.__name__} has no field {unknown[0]!r}", "use the version that wrote the run"
+            )
+        return wanted(**{k: _typed(v, hints[k], f"{place}: {k}") for k, v in value.items() if k != "class"})
+    if origin is tuple:
+        inner = arguments[0] if len(arguments) == 2 and arguments[1] is Ellipsis else None
+        return tuple(_typed(v, inner or arguments[i], place) for i, v in enumerate(value))
+    if origin is list:
+        return [_typed(v, arguments[0], place) for v in value]
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return {k: _typed(v, arguments[1], place) for k, v in value.items()}
+    if wanted is Path:
+        return Path(value)
+    if wanted is float:
+        return float(value)
+    return value
