@@ -1,0 +1,496 @@
+"""Write one log, atomically: it appears under its name complete and synced, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from drive.errors import UserError
+from drive.geometry.rigid import from_translation_rotation
+from drive.logs import schema
+from drive.logs.tables import HashingFile, TableFile, disk_full, one_list, vectors
+
+
+def _check_name(what: str, name: str) -> str:
+    if not schema.NAME_PATTERN.fullmatch(name):
+        raise ValueError(f"{what} {name!r} cannot be a file name (letters, digits and . _ + - = only)")
+    return name
+
+
+class LogWriter:
+    """Context manager that writes a log folder ``<root>/<name>``.
+
+    Everything goes to ``<root>/.<name>.partial-<pid>``; leaving the context syncs the files, writes the manifest and
+    renames the folder; leaving it by an exception removes the folder. Sensors first, then sweeps, images, frames,
+    boxes in any order, but the rows of one sensor in order of time. Memory holds one sweep plus the small tables.
+
+    Wrong shapes and names are programming errors (ValueError); values that cannot be stored because the data is bad
+    (a NaN box) and a full disk are UserError.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        *,
+        dataset: str,
+        source_version: str,
+        licence: str,
+        split: str = "",
+        location: str = "",
+    ) -> None:
+        self.root, self.name = Path(root), _check_name("log name", name)
+        self.path = self.root / name
+        self.partial = self.root / f".{name}.partial-{os.getpid()}"
+        self._head = {
+            "schema_version": schema.SCHEMA_VERSION,
+            "name": name,
+            "dataset": dataset,
+            "source_version": source_version,
+            "licence": licence,
+            "split": split,
+            "location": location,
+        }
+        self._files: dict[str, dict[str, Any]] = {}
+        self._payloads: dict[str, TableFile] = {}
+        self._sensors: dict[str, dict[str, Any]] = {}
+        self._sweeps: dict[str, list[tuple[Any, ...]]] = {}
+        self._frames: list[tuple[Any, ...]] = []
+        self._frame_rows: list[dict[str, int]] = []
+        self._boxes: list[pa.Table] = []
+        self._tracks: dict[str, int] = {}
+        self._track_categories: list[str] = []
+        self._map: list[dict[str, Any]] = []
+        self._points: dict[str, int] = {}
+
+    def __enter__(self) -> LogWriter:
+        if self.path.exists():
+            raise UserError(self.path, "the log is already there", "remove it or convert into another folder")
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if self.partial.exists():
+                shutil.rmtree(self.partial)
+            self.partial.mkdir()
+        except OSError as error:
+            raise disk_full(self.partial, error) or UserError(
+                self.root, f"cannot write here ({error.strerror})", "give a folder that you may write to"
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._finish()
+        finally:
+            for payload in self._payloads.values():
+                payload.abandon()
+            shutil.rmtree(self.partial, ignore_errors=True)
+
+    # --- sensors and their payload -------------------------------------------------------------------------------
+
+    def add_sensor(
+        self,
+        name: str,
+        modality: str,
+        source_translation: Sequence[float] | np.ndarray,
+        source_rotation: Sequence[float] | np.ndarray,
+        *,
+        columns: tuple[str, ...] = (),
+        intrinsics: np.ndarray | None = None,
+        distortion: tuple[str, list[float]] | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        source_token: str = "",
+        intensity_max: float | None = None,
+        ego_from_sensor: np.ndarray | None = None,
+    ) -> None:
+        """Declare a sensor.
+
+        Args:
+            name: unique in the log; modality: "lidar", "camera" or "radar".
+            source_translation, source_rotation: ego from sensor, metres [3] and quaternion w x y z [4], as recorded.
+            columns: names of the float32 point columns (lidar, radar); the first three are x, y, z.
+            intrinsics: [3, 3] pixels; distortion: (model name, coefficients); width, height: pixels.
+            intensity_max: value of the strongest return (255 or 1).
+            ego_from_sensor: [4, 4] where the data set gives a matrix; default: built from the two source values.
+        """
+        _check_name("sensor name", name)
+        if name in self._sensors:
+            raise ValueError(f"sensor {name!r} is declared twice")
+        if modality not in schema.MODALITIES:
+            raise ValueError(f"modality {modality!r} is not one of {schema.MODALITIES}")
+        if modality != "camera" and columns[:3] != ("x", "y", "z"):
+            raise ValueError(f"the point columns of {name!r} must begin with x, y, z, not {columns}")
+        translation = np.asarray(source_translation, np.float64).reshape(3)
+        rotation = np.asarray(source_rotation, np.float64).reshape(4)
+        pose = from_translation_rotation(translation, rotation) if ego_from_sensor is None else ego_from_sensor
+        self._sensors[name] = {
+            "name": name,
+            "modality": modality,
+            "ego_from_sensor": np.asarray(pose, np.float64).reshape(16),
+            "source_translation": translation,
+            "source_rotation": rotation,
+            "columns": list(columns),
+            "intensity_max": intensity_max,
+            "intrinsics": None if intrinsics is None else np.asarray(intrinsics, np.float64).reshape(9),
+            "distortion_model": None if distortion is None else distortion[0],
+            "distortion": None if distortion is None else [float(v) for v in distortion[1]],
+            "width": width,
+            "height": height,
+            "source_token": source_token,
+        }
+        self._sweeps[name] = []
+        self._points[name] = 0
+
+    def add_sweep(
+        self,
+        sensor: str,
+        timestamp_ns: int,
+        points: np.ndarray,
+        pose_translation: Sequence[float] | np.ndarray,
+        pose_rotation: Sequence[float] | np.ndarray,
+        *,
+        extra: Mapping[str, np.ndarray] | None = None,
+        is_key_frame: bool,
+        source_timestamp: int,
+        source_name: str,
+        source_token: str = "",
+        source_pose_token: str = "",
+        source_pose_timestamp: int | None = None,
+    ) -> int:
+        """Append a lidar or radar sweep and return its row.
+
+        Args:
+            points: float32 [P, C] in the sensor frame, C as declared; P may be 0.
+            pose_translation, pose_rotation: global from ego at `timestamp_ns`, as recorded.
+            extra: typed columns {name: [P]}; the same names and types in every sweep of the sensor.
+        """
+        self._check_sensor(sensor, ("lidar", "radar"))
+        columns = self._sensors[sensor]["columns"]
+        if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != len(columns):
+            raise ValueError(f"points of {sensor!r}: float32 [P, {len(columns)}], not {points.dtype} {points.shape}")
+        extra = extra or {}
+        for name, values in extra.items():
+            if values.shape != (len(points),):
+                raise ValueError(f"extra column {name!r} has shape {values.shape}, not ({len(points)},)")
+        types = {name: pa.from_numpy_dtype(values.dtype) for name, values in extra.items()}
+        arrays = [one_list(points, pa.float32())]
+        arrays += [one_list(values, types[name]) for name, values in extra.items()]
+        self._payload(sensor, schema.points_payload(types)).write_batch(arrays)
+        self._points[sensor] += len(points)
+        return self._add_row(
+            sensor, timestamp_ns, pose_translation, pose_rotation, is_key_frame, source_timestamp, source_name,
+            source_token, source_pose_token, source_pose_timestamp,
+        )  # fmt: skip
+
+    def add_image(
+        self,
+        sensor: str,
+        timestamp_ns: int,
+        data: bytes,
+        width: int,
+        height: int,
+        pose_translation: Sequence[float] | np.ndarray,
+        pose_rotation: Sequence[float] | np.ndarray,
+        *,
+        is_key_frame: bool,
+        source_timestamp: int,
+        source_name: str,
+        source_token: str = "",
+        source_pose_token: str = "",
+        source_pose_timestamp: int | None = None,
+    ) -> int:
+        """Append an image, the bytes of its file unchanged, and return its row. Other arguments: see add_sweep."""
+        self._check_sensor(sensor, ("camera",))
+        arrays = [pa.array([data], pa.binary()), pa.array([width], pa.int32()), pa.array([height], pa.int32())]
+        self._payload(sensor, schema.CAMERA_PAYLOAD).write_batch(arrays)
+        return self._add_row(
+            sensor, timestamp_ns, pose_translation, pose_rotation, is_key_frame, source_timestamp, source_name,
+            source_token, source_pose_token, source_pose_timestamp,
+        )  # fmt: skip
+
+    def _check_sensor(self, sensor: str, modalities: tuple[str, ...]) -> None:
+        if sensor not in self._sensors:
+            raise ValueError(f"sensor {sensor!r} was not declared by add_sensor")
+        if (modality := self._sensors[sensor]["modality"]) not in modalities:
+            raise ValueError(f"sensor {sensor!r} is a {modality}")
+
+    def _payload(self, sensor: str, payload_schema: pa.Schema) -> TableFile:
+        payload = self._payloads.get(sensor)
+        if payload is None:
+            name = schema.payload_file(self._sensors[sensor]["modality"], sensor)
+            payload = self._payloads[sensor] = TableFile(self.partial / name, payload_schema)
+        elif not payload.schema.equals(payload_schema):
+            raise ValueError(f"sweep of {sensor!r} has columns {payload_schema}, earlier ones {payload.schema}")
+        return payload
+
+    def _add_row(
+        self, sensor: str, timestamp_ns: int, translation: Any, rotation: Any, is_key_frame: bool, *source: Any
+    ) -> int:
+        rows = self._sweeps[sensor]
+        if rows and timestamp_ns < rows[-1][0]:
+            raise ValueError(f"{sensor!r}: time goes back from {rows[-1][0]} to {timestamp_ns}")
+        pose = np.asarray(translation, np.float64).reshape(3), np.asarray(rotation, np.float64).reshape(4)
+        rows.append((int(timestamp_ns), *pose, bool(is_key_frame), *source))
+        return len(rows) - 1
+
+    # --- labelled instants ---------------------------------------------------------------------------------------
+
+    def add_frame(
+        self,
+        timestamp_ns: int,
+        *,
+        rows: Mapping[str, int],
+        pose_translation: Sequence[float] | np.ndarray,
+        pose_rotation: Sequence[float] | np.ndarray,
+        source_timestamp: int,
+        source_token: str = "",
+        interpolated: bool = False,
+    ) -> int:
+        """Append a labelled instant and return its index.
+
+        Args:
+            rows: {sensor: row} of the sweeps and images that belong to it; sensors without one are left out.
+            pose_translation, pose_rotation: global from ego of the frame (the reference lidar's, where there is one).
+        """
+        for sensor, row in rows.items():
+            if not 0 <= row < len(self._sweeps[sensor]):
+                raise ValueError(f"frame {len(self._frames)}: {sensor!r} has no row {row}")
+        pose = np.asarray(pose_translation, np.float64).reshape(3), np.asarray(pose_rotation, np.float64).reshape(4)
+        self._frames.append((int(timestamp_ns), *pose, int(source_timestamp), source_token, bool(interpolated)))
+        self._frame_rows.append(dict(rows))
+        return len(self._frames) - 1
+
+    def add_boxes(
+        self,
+        frame: int,
+        boxes: np.ndarray,
+        category: Sequence[str],
+        track: Sequence[str],
+        *,
+        velocity_valid: np.ndarray,
+        num_lidar_points: np.ndarray | None = None,
+        num_radar_points: np.ndarray | None = None,
+        source_translation: np.ndarray,
+        source_rotation: np.ndarray,
+        source_size: np.ndarray,
+        attributes: Sequence[str] | None = None,
+        visibility: Sequence[str] | None = None,
+        source_token: Sequence[str] | None = None,
+        interpolated: bool = False,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add the N boxes of a frame (N may be 0; frames without a call have none).
+
+        Args:
+            boxes: float64 [N, 9], columns of drive.geometry.box.BOX_COLUMNS, EGO frame of the labelled instant.
+            category: source names; track: source track tokens, or any string unique to the object in this log.
+            velocity_valid: bool [N]; where false, vx and vy are stored as 0.
+            num_lidar_points, num_radar_points: int [N], None where the data set has no counts.
+            source_*: as recorded, any frame: translation [N, 3], quaternion [N, 4], size [N, 3] in the source's order.
+            extra: further columns {name: [N]} of this data set.
+
+        Raises:
+            UserError: a box holds NaN or infinity, or has a size that is not positive.
+        """
+        if not 0 <= frame < len(self._frames):
+            raise ValueError(f"frame {frame} was not added")
+        boxes = np.array(boxes, np.float64).reshape(-1, 9)
+        count = len(boxes)
+        valid = np.asarray(velocity_valid, bool).reshape(count)
+        boxes[~valid, 7:9] = 0.0
+        bad = ~np.isfinite(boxes).all(axis=1) | ~(boxes[:, 3:6] > 0).all(axis=1)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise UserError(
+                f"{self.name}, frame {frame}, box {row} ({category[row]}, track {track[row]})",
+                f"not a box: {', '.join(f'{v:g}' for v in boxes[row])}",
+                "every number must be finite and every size positive; mend or leave out this label",
+            )
+        for name, values in (("category", category), ("track", track)):
+            if len(values) != count:
+                raise ValueError(f"{len(values)} values of {name} for {count} boxes")
+        tracks = [self._track(token, kind) for token, kind in zip(track, category, strict=True)]
+        blank = [""] * count
+        columns = {
+            "frame": pa.array(np.full(count, frame, np.int32)),
+            "box": vectors(boxes, 9),
+            "category": pa.array(list(category), pa.string()),
+            "track": pa.array(tracks, pa.int32()),
+            "velocity_valid": pa.array(valid),
+            "num_lidar_points": _counts(num_lidar_points, count),
+            "num_radar_points": _counts(num_radar_points, count),
+            "source_translation": vectors(source_translation, 3),
+            "source_rotation": vectors(source_rotation, 4),
+            "source_size": vectors(source_size, 3),
+            "attributes": pa.array(list(blank if attributes is None else attributes), pa.string()),
+            "visibility": pa.array(list(blank if visibility is None else visibility), pa.string()),
+            "source_token": pa.array(list(blank if source_token is None else source_token), pa.string()),
+            "interpolated": pa.array(np.full(count, bool(interpolated))),
+        }
+        for name, values in (extra or {}).items():
+            if name in columns:
+                raise ValueError(f"extra box column {name!r} has the name of a standard one")
+            columns[name] = pa.array(values)
+        self._boxes.append(pa.table(columns))
+
+    def _track(self, token: str, category: str) -> int:
+        index = self._tracks.setdefault(token, len(self._tracks))
+        if index == len(self._track_categories):
+            self._track_categories.append(category)
+        return index
+
+    # --- map and extras ------------------------------------------------------------------------------------------
+
+    def add_map_feature(
+        self,
+        feature_id: str,
+        kind: str,
+        geometry: np.ndarray,
+        *,
+        holes: Sequence[np.ndarray] = (),
+        is_polygon: bool,
+        attributes: Mapping[str, Any] | None = None,
+        predecessors: Sequence[str] = (),
+        successors: Sequence[str] = (),
+    ) -> None:
+        """Add a map feature: polyline or exterior ring float64 [M, 3] and holes [K, 3], global coordinates."""
+        self._map.append(
+            {
+                "feature_id": feature_id,
+                "kind": kind,
+                "is_polygon": bool(is_polygon),
+                "geometry": np.ascontiguousarray(geometry, np.float64).reshape(-1, 3).reshape(-1),
+                "holes": [np.ascontiguousarray(h, np.float64).reshape(-1, 3).reshape(-1).tolist() for h in holes],
+                "attributes": json.dumps(dict(attributes or {}), sort_keys=True),
+                "predecessors": list(predecessors),
+                "successors": list(successors),
+            }
+        )
+
+    def add_table(self, name: str, table: pa.Table) -> None:
+        """Store a table as extra_<name>.arrow."""
+        self._write(f"extra_{_check_name('table name', name)}.arrow", table)
+
+    def add_file(self, name: str, data: bytes) -> None:
+        """Store a raw file, unchanged, as files/<name>."""
+        key = f"files/{_check_name('file name', name)}"
+        if key in self._files:
+            raise ValueError(f"file {name!r} is added twice")
+        (self.partial / "files").mkdir(exist_ok=True)
+        sink = HashingFile(self.partial / key)
+        sink.write(data)
+        sink.close()
+        self._files[key] = {"bytes": sink.size, "sha256": sink.digest()}
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def _write(self, name: str, table: pa.Table) -> None:
+        if name in self._files:
+            raise ValueError(f"{name} is written twice")
+        file = TableFile(self.partial / name, table.schema)
+        try:
+            file.write_table(table)
+            self._files[name] = file.finish()
+        finally:
+            file.abandon()
+
+    def _finish(self) -> None:
+        for sensor, info in self._sensors.items():
+            empty = schema.CAMERA_PAYLOAD if info["modality"] == "camera" else schema.points_payload({})
+            payload = self._payload(sensor, empty) if sensor not in self._payloads else self._payloads[sensor]
+            self._files[schema.payload_file(info["modality"], sensor)] = payload.finish()
+        sensors = list(self._sensors.values())
+        self._write("sensors.arrow", pa.Table.from_pylist(sensors, schema=schema.SENSORS))
+        self._write("sweeps.arrow", self._sweeps_table())
+        self._write("frames.arrow", self._frames_table())
+        boxes = self._boxes_table()
+        self._write("boxes.arrow", boxes)
+        self._write("tracks.arrow", self._tracks_table(boxes))
+        self._write("map.arrow", pa.Table.from_pylist(self._map, schema=schema.MAP))
+        counts = {
+            "frames": len(self._frames),
+            "boxes": boxes.num_rows,
+            "tracks": len(self._tracks),
+            "map_features": len(self._map),
+            "rows": {name: len(rows) for name, rows in self._sweeps.items()},
+            "points": {n: c for n, c in self._points.items() if self._sensors[n]["modality"] != "camera"},
+        }
+        manifest = {**self._head, "counts": counts, "files": dict(sorted(self._files.items()))}
+        sink = HashingFile(self.partial / schema.MANIFEST)
+        sink.write((json.dumps(manifest, indent=1) + "\n").encode())
+        sink.close()
+        if (self.partial / "files").is_dir():
+            _sync_folder(self.partial / "files")
+        _sync_folder(self.partial)
+        try:
+            os.rename(self.partial, self.path)
+        except OSError as error:
+            raise UserError(
+                self.path, f"cannot name the finished log ({error.strerror})", "remove what is there"
+            ) from (error)
+        _sync_folder(self.root)
+
+    def _sweeps_table(self) -> pa.Table:
+        sensors = [i for i, rows in enumerate(self._sweeps.values()) for _ in rows]
+        rows = [row for rows in self._sweeps.values() for row in rows]
+        return _columns_table(schema.SWEEPS, [sensors, *_transpose(rows, len(schema.SWEEPS) - 1)])
+
+    def _frames_table(self) -> pa.Table:
+        table = _columns_table(schema.FRAMES, _transpose(self._frames, len(schema.FRAMES)))
+        for sensor in self._sensors:
+            rows = pa.array([frame.get(sensor) for frame in self._frame_rows], pa.int32())
+            table = table.append_column(f"row_{sensor}", rows)
+        return table
+
+    def _boxes_table(self) -> pa.Table:
+        if not self._boxes:
+            return schema.BOXES.empty_table()
+        table = pa.concat_tables([schema.BOXES.empty_table(), *self._boxes], promote_options="default")
+        order = np.argsort(table["frame"].to_numpy(), kind="stable")  # within a frame: the order they were added in
+        return table.take(pa.array(order)).combine_chunks()
+
+    def _tracks_table(self, boxes: pa.Table) -> pa.Table:
+        track, frame = boxes["track"].to_numpy(), boxes["frame"].to_numpy()
+        count = np.bincount(track, minlength=len(self._tracks))
+        first = np.full(len(self._tracks), np.iinfo(np.int32).max)
+        last = np.full(len(self._tracks), -1)
+        np.minimum.at(first, track, frame)
+        np.maximum.at(last, track, frame)
+        return _columns_table(schema.TRACKS, [list(self._tracks), self._track_categories, count, first, last])
+
+
+def _transpose(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def _columns_table(table_schema: pa.Schema, columns: list[Any]) -> pa.Table:
+    arrays = [
+        vectors(np.array(values, np.float64), field.type.list_size)
+        if pa.types.is_fixed_size_list(field.type)
+        else pa.array(values, field.type)
+        for field, values in zip(table_schema, columns, strict=True)
+    ]
+    return pa.table(arrays, schema=table_schema)
+
+
+def _counts(values: np.ndarray | None, count: int) -> pa.Array:
+    return pa.nulls(count, pa.int32()) if values is None else pa.array(np.asarray(values), pa.int32())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
