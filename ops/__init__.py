@@ -1,1 +1,9 @@
-"""Operators, one folder each: torch reference, numba kernel, CUDA kernel; nothing to compile at installation."""
+"""Operators: one folder each, with a torch reference, a numba kernel for the CPU and CUDA C++ compiled at first use.
+
+Import the operator that you need (`from ops.segment import segment_max`); this module imports nothing heavy itself.
+`ops.kernels_in_use()` says which kernel runs where, and why.
+"""
+
+from ops.kernels import KernelRow, enable_unproven_cuda, kernels_in_use
+
+__all__ = ["KernelRow", "enable_unproven_cuda", "kernels_in_use"]

@@ -1,0 +1,67 @@
+"""Which kernel runs for which operator on which device: one table, shown by `drive doctor` and in training logs."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+OPERATORS = (
+    "segment",
+    "voxelize",
+    "point_attention",
+    "window_attention",
+    "rotated_iou",
+    "rotated_nms",
+    "points_in_boxes",
+    "dilate",
+)
+
+
+@dataclass(frozen=True)
+class KernelRow:
+    """One line of the table. `kernel` is "torch reference", "numba" or "cuda (never run on a GPU)"."""
+
+    op: str
+    device: str
+    kernel: str
+    reason: str
+
+
+_rows: dict[tuple[str, str], KernelRow] = {}
+_cuda_kernels: dict[str, Callable[[], None]] = {}
+
+
+def declare(op: str, device: str, kernel: str, reason: str) -> None:
+    """Called by an operator's own module: the kernel that it registered for a device, and why that one."""
+    _rows[op, device] = KernelRow(op, device, kernel, reason)
+
+
+def declare_unproven_cuda(op: str, register: Callable[[], None]) -> None:
+    """The operator has a CUDA kernel that compiles but never ran on a GPU; `register` switches it on."""
+    _cuda_kernels[op] = register
+    declare(
+        op, "cuda", "torch reference", "its CUDA kernel compiles but never ran on a GPU: ops.enable_unproven_cuda()"
+    )
+
+
+def _import_all() -> None:
+    for name in OPERATORS:
+        importlib.import_module(f"ops.{name}")
+
+
+def kernels_in_use() -> list[KernelRow]:
+    """Every operator with the kernel that runs on "cpu" and on "cuda", sorted by operator and device."""
+    _import_all()
+    return [_rows[key] for key in sorted(_rows)]
+
+
+def enable_unproven_cuda() -> list[str]:
+    """Use the CUDA kernels that were compiled but never run on a GPU. Returns the operators that switched.
+
+    Until then CUDA tensors take the torch reference. Compare first: `python -m ops check --cuda`.
+    """
+    _import_all()
+    for op, register in _cuda_kernels.items():
+        if _rows[op, "cuda"].kernel == "torch reference":
+            register()
+            declare(op, "cuda", "cuda (never run on a GPU)", "compiled by NVRTC at first use; switched on by hand")
+    return sorted(_cuda_kernels)

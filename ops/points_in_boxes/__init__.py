@@ -1,0 +1,59 @@
+"""Which box holds which point. Faces belong to the box; a NaN coordinate is in no box."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ops import checks, kernels
+from ops.points_in_boxes import reference
+
+
+class PointBoxes(NamedTuple):
+    """The answer in both directions."""
+
+    box: Tensor
+    """int64 [P]: the first (lowest) box that holds the point, -1 where none does."""
+    counts: Tensor
+    """int64 [N]: points inside each box; a point inside two boxes counts for both."""
+
+
+def points_in_boxes(
+    points: Tensor, boxes: Tensor, point_batch: Tensor | None = None, box_batch: Tensor | None = None
+) -> PointBoxes:
+    """Look up `points` [P, >=3] in `boxes` [N, >=7] (box columns), same frame and float dtype.
+
+    With `point_batch` int64 [P] and `box_batch` int64 [N], a point is looked up in the boxes of its own frame only.
+    ValueError: shapes, dtypes, one batch column without the other.
+    """
+    checks.check_float("points_in_boxes", "points", points, 2, full_only=True)
+    checks.check_boxes("points_in_boxes", "boxes", boxes)
+    if points.shape[1] < 3 or points.dtype != boxes.dtype:
+        raise ValueError(
+            f"points_in_boxes: points {points.dtype} {tuple(points.shape)} need 3 columns and the boxes' {boxes.dtype}"
+        )
+    if (point_batch is None) != (box_batch is None):
+        raise ValueError("points_in_boxes: give both point_batch and box_batch, or none")
+    if point_batch is None or box_batch is None:
+        point_batch = torch.zeros(points.shape[0], dtype=torch.int64, device=points.device)
+        box_batch = torch.zeros(boxes.shape[0], dtype=torch.int64, device=points.device)
+    checks.check_index("points_in_boxes", "point_batch", point_batch)
+    checks.check_index("points_in_boxes", "box_batch", box_batch)
+    checks.check_same_device("points_in_boxes", points, boxes, point_batch, box_batch)
+    checks.check_rows("points_in_boxes", "point_batch", point_batch, points.shape[0])
+    checks.check_rows("points_in_boxes", "box_batch", box_batch, boxes.shape[0])
+    return PointBoxes(*_points_in_boxes(points.detach(), point_batch, boxes.detach(), box_batch))
+
+
+@torch.library.custom_op("drive_ops::points_in_boxes", mutates_args=())
+def _points_in_boxes(points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor) -> tuple[Tensor, Tensor]:
+    return reference.points_in_boxes(points, point_batch, boxes, box_batch)
+
+
+@_points_in_boxes.register_fake
+def _(points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor) -> tuple[Tensor, Tensor]:
+    return point_batch.new_empty(points.shape[0]), box_batch.new_empty(boxes.shape[0])
+
+
+kernels.declare("points_in_boxes", "cpu", "torch reference", "no other kernel is registered")
+kernels.declare("points_in_boxes", "cuda", "torch reference", "no other kernel is registered")

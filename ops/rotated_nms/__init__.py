@@ -1,0 +1,50 @@
+"""Non-maximum suppression of rotated boxes seen from above, all groups (classes of all frames) in one call."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ops import checks, kernels
+from ops.rotated_nms import reference
+
+
+def rotated_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float | Sequence[float]) -> Tensor:
+    """Indices of the boxes to keep, best score first (equal scores: lower index first): int64 [kept].
+
+    boxes [N, >=7] (box columns), scores [N], groups int64 [N]: only boxes of the same group meet, and a box goes where
+    its IoU from above with a better kept one is greater than the threshold. `iou_threshold` is one number for all
+    groups, or one a group: then groups lie in 0..len - 1. ValueError: shapes, dtypes, groups without a threshold.
+    """
+    checks.check_boxes("rotated_nms", "boxes", boxes)
+    checks.check_float("rotated_nms", "scores", scores, 1, full_only=True)
+    checks.check_index("rotated_nms", "groups", groups)
+    checks.check_same_device("rotated_nms", boxes, scores, groups)
+    checks.check_rows("rotated_nms", "scores", scores, boxes.shape[0])
+    checks.check_rows("rotated_nms", "groups", groups, boxes.shape[0])
+    thresholds = [float(iou_threshold)] if isinstance(iou_threshold, int | float) else [float(t) for t in iou_threshold]
+    return _rotated_nms(boxes.detach(), scores.detach(), groups, thresholds, isinstance(iou_threshold, int | float))
+
+
+def _group_thresholds(groups: Tensor, thresholds: Sequence[float], same: bool) -> tuple[Tensor, Tensor]:
+    """Groups numbered from 0 and one threshold for each (float64)."""
+    if same:
+        names, groups = torch.unique(groups, return_inverse=True)
+        return groups, torch.full((names.numel(),), thresholds[0], dtype=torch.float64, device=groups.device)
+    if groups.numel() and (int(groups.min()) < 0 or int(groups.max()) >= len(thresholds)):
+        raise ValueError(f"rotated_nms: groups must lie in 0..{len(thresholds) - 1}, one threshold each")
+    return groups, torch.tensor(thresholds, dtype=torch.float64, device=groups.device)
+
+
+@torch.library.custom_op("drive_ops::rotated_nms", mutates_args=())
+def _rotated_nms(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Sequence[float], same: bool) -> Tensor:
+    return reference.rotated_nms(boxes, scores, *_group_thresholds(groups, thresholds, same))
+
+
+@_rotated_nms.register_fake
+def _(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Sequence[float], same: bool) -> Tensor:
+    return groups.new_empty(torch.library.get_ctx().new_dynamic_size())
+
+
+kernels.declare("rotated_nms", "cpu", "torch reference", "no other kernel is registered")
+kernels.declare("rotated_nms", "cuda", "torch reference", "no other kernel is registered")

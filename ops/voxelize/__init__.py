@@ -1,0 +1,78 @@
+"""Group points by the voxel that they fall into: no dropped point, no sort of keys, no hash, the same answer every time.
+
+Source of the bitmap-rank design: ../shared/specs/lidar_detection.md 8.2.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ops import checks, kernels
+from ops.voxelize import reference
+from ops.voxelize.reference import grid_shape
+
+__all__ = ["VoxelGroups", "grid_shape", "voxelize"]
+
+
+class VoxelGroups(NamedTuple):
+    """V occupied voxels and the points in each."""
+
+    coords: Tensor
+    """int64 [V, 4] (batch, z, y, x), sorted in that order."""
+    order: Tensor
+    """int64 [points in range]: indices into points, voxel after voxel, in input order inside a voxel."""
+    offsets: Tensor
+    """int64 [V + 1]: voxel v holds order[offsets[v]:offsets[v + 1]]."""
+
+
+def voxelize(
+    points: Tensor, point_batch: Tensor, point_range: Sequence[float], voxel_size: Sequence[float], batch_size: int
+) -> VoxelGroups:
+    """Group `points` f32 [P, >=3] (x y z first, metres) of frames `point_batch` int64 [P] into voxels.
+
+    `point_range` = (x0, y0, z0, x1, y1, z1), `voxel_size` = (dx, dy, dz). A point is in range where x0 <= x < x1 on
+    every axis; others, NaN included, belong to no voxel. ValueError: dtype, a range that is no whole number of
+    voxels, a point_batch outside 0..batch_size-1.
+    """
+    checks.check_float("voxelize", "points", points, 2, full_only=True)
+    checks.check_index("voxelize", "point_batch", point_batch)
+    checks.check_same_device("voxelize", points, point_batch)
+    checks.check_rows("voxelize", "point_batch", point_batch, points.shape[0])
+    if points.shape[1] < 3 or len(point_range) != 6 or len(voxel_size) != 3:
+        raise ValueError(
+            f"voxelize: needs points [P, >=3], 6 range values and 3 sizes, got {tuple(points.shape)}, "
+            f"{len(point_range)} and {len(voxel_size)}"
+        )
+    for axis in range(3):
+        cells = (point_range[3 + axis] - point_range[axis]) / voxel_size[axis] if voxel_size[axis] > 0 else 0.0
+        if cells < 0.5 or abs(cells - round(cells)) > 1e-3:
+            raise ValueError(f"voxelize: the range holds {cells} voxels along axis {'xyz'[axis]}, not a whole number")
+    return VoxelGroups(*_voxelize(points.detach(), point_batch, list(point_range), list(voxel_size), batch_size))
+
+
+def _check_batch(point_batch: Tensor, batch_size: int) -> None:
+    if point_batch.numel() and (int(point_batch.min()) < 0 or int(point_batch.max()) >= batch_size):
+        raise ValueError(f"voxelize: point_batch must lie in 0..{batch_size - 1}")
+
+
+@torch.library.custom_op("drive_ops::voxelize", mutates_args=())
+def _voxelize(
+    points: Tensor, point_batch: Tensor, point_range: Sequence[float], voxel_size: Sequence[float], batch_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    _check_batch(point_batch, batch_size)
+    return reference.voxelize(points, point_batch, point_range, voxel_size, batch_size)
+
+
+@_voxelize.register_fake
+def _(
+    points: Tensor, point_batch: Tensor, point_range: Sequence[float], voxel_size: Sequence[float], batch_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    context = torch.library.get_ctx()
+    voxels, inside = context.new_dynamic_size(), context.new_dynamic_size()
+    return point_batch.new_empty(voxels, 4), point_batch.new_empty(inside), point_batch.new_empty(voxels + 1)
+
+
+kernels.declare("voxelize", "cpu", "torch reference", "no other kernel is registered")
+kernels.declare("voxelize", "cuda", "torch reference", "no other kernel is registered")
