@@ -30,7 +30,7 @@ LIDAR = "velodyne"
 CAMERAS = {"image_2": "P2", "image_3": "P3"}  # left and right colour camera and their projection matrices
 PARTS = ("training", "testing")
 
-_STILL = {"pose_translation": np.zeros(3), "pose_rotation": np.array([1.0, 0.0, 0.0, 0.0])}
+_ORIGIN, _NO_TURN = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)  # the set gives no poses
 
 
 @dataclass(frozen=True)
@@ -90,21 +90,28 @@ def convert_frame(frame: KittiFrame, out: Path) -> Path:
         log.add_sensor(
             LIDAR,
             "lidar",
-            [0.0, 0.0, 0.0],
-            [1.0, 0.0, 0.0, 0.0],
+            _ORIGIN,
+            _NO_TURN,
             columns=("x", "y", "z", "intensity"),
             intensity_max=1.0,
         )
         rows = {
             LIDAR: log.add_sweep(
-                LIDAR, 0, points, **_STILL, is_key_frame=True, source_timestamp=0,
+                LIDAR, 0, points, _ORIGIN, _NO_TURN, is_key_frame=True, source_timestamp=0,
                 source_name=f"{frame.part}/{kind}/{frame.frame_id}.bin", source_token=frame.frame_id,
             )
         }  # fmt: skip
         for camera, projection in CAMERAS.items():
             if frame.path(camera, "png").exists():
                 rows[camera] = _add_image(log, frame, camera, calibration, projection)
-        index = log.add_frame(0, rows=rows, **_STILL, source_timestamp=0, source_token=frame.frame_id)
+        index = log.add_frame(
+            0,
+            rows=rows,
+            pose_translation=_ORIGIN,
+            pose_rotation=_NO_TURN,
+            source_timestamp=0,
+            source_token=frame.frame_id,
+        )
         log.add_table("calibration", calibration_table(calibration))
         log.add_table("frame_attributes", _frame_attributes(index, kind, labels is not None))
         log.add_file("calib.txt", read_bytes(frame.path("calib"), "calibration"))
@@ -129,7 +136,7 @@ def _add_image(
         intrinsics=calibration[projection][:, :3], width=width, height=height, ego_from_sensor=ego_from_camera,
     )  # fmt: skip
     return log.add_image(
-        camera, 0, data, width, height, **_STILL, is_key_frame=True, source_timestamp=0,
+        camera, 0, data, width, height, _ORIGIN, _NO_TURN, is_key_frame=True, source_timestamp=0,
         source_name=f"{frame.part}/{camera}/{frame.frame_id}.png", source_token=frame.frame_id,
     )  # fmt: skip
 
