@@ -30,3 +30,7 @@ Decisions:
 - Map polygons: lane = left boundary then right boundary backwards; crossing = edge1 then edge2 backwards. Centre lines
   are derived as in the API (mean of the boundaries resampled to 10 points) under the kind ``centerline``.
 """
+
+from data_tools.av2.convert import Av2Log, Options, convert_log, list_logs
+
+__all__ = ["Av2Log", "Options", "convert_log", "list_logs"]

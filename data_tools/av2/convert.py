@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +43,18 @@ _CITY = re.compile(r"____([A-Z]{3})[_.]")
 
 
 @dataclass(frozen=True)
+class Options:
+    """What to convert of an Argoverse 2 folder."""
+
+    split: Literal["all", "train", "val", "test"] = "all"
+    """logs of one split only, as the folder above them says"""
+    images: bool = True
+    """copy the camera images"""
+
+    content: ClassVar[tuple[str, ...]] = ("images",)
+
+
+@dataclass(frozen=True)
 class Av2Log:
     """One log to convert: its raw folder."""
 
@@ -58,7 +71,7 @@ class Av2Log:
         return self.folder.parent.name if self.folder.parent.name in SPLITS else ""
 
 
-def list_logs(raw: Path) -> list[Av2Log]:
+def list_logs(raw: Path, options: Options) -> list[Av2Log]:
     """Log folders at ``raw`` or up to three levels below it, sorted by name."""
     raw = Path(raw)
     if not raw.is_dir():
@@ -66,6 +79,9 @@ def list_logs(raw: Path) -> list[Av2Log]:
     logs = sorted(_walk(raw, 3), key=lambda log: log.name)
     if not logs:
         raise UserError(raw, f"no Argoverse 2 log ({POSES} in none of its folders)", "give the folder of the logs")
+    logs = [log for log in logs if options.split in ("all", log.split)]
+    if not logs:
+        raise UserError(raw, f"no log of the split {options.split}", "give another --split")
     for first, second in pairwise(logs):
         if first.name == second.name:
             raise UserError(second.folder, f"the log is also in {first.folder.parent}", "convert one of them at a time")
@@ -81,8 +97,8 @@ def _walk(folder: Path, levels: int) -> Iterator[Av2Log]:
                 yield from _walk(child, levels - 1)
 
 
-def convert_log(source: Av2Log, out: Path) -> Path:
-    """Write one log as ``out/<uuid>`` and return its folder.
+def convert_log(raw: Path, source: Av2Log, out_root: Path, options: Options) -> None:
+    """Write one log as ``out_root/<uuid>``. ``raw`` is not used: the log knows its folder.
 
     Raises:
         UserError: a file is missing, broken or holds a wrong number; nothing is left behind then.
@@ -94,7 +110,7 @@ def convert_log(source: Av2Log, out: Path) -> Path:
     map_files = sorted((folder / "map").glob("*")) if (folder / "map").is_dir() else []
     cities = {match[1] for path in map_files if (match := _CITY.search(path.name))}
     writer = LogWriter(
-        out, source.name, dataset=DATASET, source_version="v1", licence=LICENCE, split=source.split,
+        out_root, source.name, dataset=DATASET, source_version="v1", licence=LICENCE, split=source.split,
         location=cities.pop() if len(cities) == 1 else "",
     )  # fmt: skip
     with writer as log:
@@ -103,9 +119,8 @@ def convert_log(source: Av2Log, out: Path) -> Path:
         stamps = None if annotations is None else np.unique(annotations.stamps_ns)
         sweeps = _add_sweeps(log, folder, poses, stamps, interpolated)
         frame_stamps = np.array(sorted(sweeps), dtype=np.int64) if stamps is None else stamps
-        images = {
-            c: _add_images(log, folder, c, *size, poses, frame_stamps, interpolated) for c, size in cameras.items()
-        }
+        shown = cameras if options.images else {}
+        images = {c: _add_images(log, folder, c, *size, poses, frame_stamps, interpolated) for c, size in shown.items()}
         _add_frames(log, frame_stamps, sweeps, images, poses, annotations is not None, interpolated)
         if annotations is not None:
             _add_boxes(log, annotations, frame_stamps, poses)
@@ -125,7 +140,6 @@ def convert_log(source: Av2Log, out: Path) -> Path:
                 add_map(log, read_map(path), path)
             if path.is_file():
                 log.add_file(path.name, path.read_bytes())
-    return writer.path
 
 
 def _add_sensors(log: LogWriter, folder: Path) -> dict[str, tuple[int, int]]:

@@ -25,3 +25,7 @@ Decisions:
 - Labels exist only where the left colour camera looks: ``frame_attributes.labelled_view`` is ``image_2``.
 - A camera's frame is the rectified frame moved by K^-1 * P[:, 3], so that K alone projects as P does.
 """
+
+from data_tools.kitti.convert import KittiFrame, Options, convert_log, list_logs
+
+__all__ = ["KittiFrame", "Options", "convert_log", "list_logs"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,18 @@ _ORIGIN, _NO_TURN = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)  # the set gives no po
 
 
 @dataclass(frozen=True)
+class Options:
+    """What to convert of a KITTI object folder."""
+
+    part: Literal["all", "training", "testing"] = "all"
+    """which of training/ and testing/"""
+    images: bool = True
+    """copy the camera images"""
+
+    content: ClassVar[tuple[str, ...]] = ("images",)
+
+
+@dataclass(frozen=True)
 class KittiFrame:
     """One frame to convert: the folder ``part`` (training or testing) of ``raw`` and the frame's digits."""
 
@@ -51,17 +64,20 @@ class KittiFrame:
         return self.raw / self.part / kind / f"{self.frame_id}.{suffix}"
 
 
-def list_frames(raw: Path) -> list[KittiFrame]:
+def list_logs(raw: Path, options: Options) -> list[KittiFrame]:
     """Every frame with a scan, training first, by number. ``raw`` holds training/ or testing/, or is one of them."""
     raw = Path(raw)
+    parts = [part for part in PARTS if options.part in ("all", part)]
     if raw.name in PARTS and (raw / "calib").is_dir():
-        return _frames_of(raw.parent, raw.name)
-    roots = [root for root in (raw, raw / "object") if any((root / part).is_dir() for part in PARTS)]
-    if not roots:
-        raise UserError(raw, "no training/ or testing/ folder", "give the folder of the KITTI object set")
-    frames = [frame for part in PARTS for frame in _frames_of(roots[0], part)]
+        root, parts = raw.parent, [raw.name]
+    else:
+        roots = [root for root in (raw, raw / "object") if any((root / part).is_dir() for part in parts)]
+        if not roots:
+            raise UserError(raw, f"no folder {' or '.join(parts)}", "give the folder of the KITTI object set")
+        root = roots[0]
+    frames = [frame for part in parts for frame in _frames_of(root, part)]
     if not frames:
-        raise UserError(roots[0], "no scan in velodyne/ or velodyne_reduced/", "unpack data_object_velodyne.zip here")
+        raise UserError(root, "no scan in velodyne/ or velodyne_reduced/", "unpack data_object_velodyne.zip here")
     return frames
 
 
@@ -73,8 +89,8 @@ def _frames_of(root: Path, part: str) -> list[KittiFrame]:
     return [KittiFrame(root, part, stem) for stem in sorted(scans)]
 
 
-def convert_frame(frame: KittiFrame, out: Path) -> Path:
-    """Write one frame as the log ``out/kitti_ID`` and return its folder.
+def convert_log(raw: Path, frame: KittiFrame, out_root: Path, options: Options) -> None:
+    """Write one frame as the log ``out_root/kitti_ID``. ``raw`` is not used: the frame knows its folder.
 
     Raises:
         UserError: a file is missing, truncated or holds a wrong number; nothing is left behind then.
@@ -84,7 +100,7 @@ def convert_frame(frame: KittiFrame, out: Path) -> Path:
     calibration = read_calibration(frame.path("calib"))
     labels = read_labels(frame.path("label_2")) if frame.part == "training" else None
     writer = LogWriter(
-        out, frame.name, dataset=DATASET, source_version="object 2017", licence=LICENCE, split=frame.part
+        out_root, frame.name, dataset=DATASET, source_version="object 2017", licence=LICENCE, split=frame.part
     )
     with writer as log:
         log.add_sensor(
@@ -102,7 +118,7 @@ def convert_frame(frame: KittiFrame, out: Path) -> Path:
             )
         }  # fmt: skip
         for camera, projection in CAMERAS.items():
-            if frame.path(camera, "png").exists():
+            if options.images and frame.path(camera, "png").exists():
                 rows[camera] = _add_image(log, frame, camera, calibration, projection)
         index = log.add_frame(
             0,
@@ -119,7 +135,6 @@ def convert_frame(frame: KittiFrame, out: Path) -> Path:
             _add_labels(log, index, frame, labels, calibration)
         if frame.path("planes").exists():
             _add_plane(log, frame)
-    return writer.path
 
 
 def _add_image(
