@@ -1,1 +1,1 @@
-"""Augmentations, one policy a file."""
+"""Augmentation, one policy a file; `policy.py` strings them together."""

@@ -1,0 +1,53 @@
+"""Which logs, which classes, which points: the data side of an experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from drive.samples.augment.config import AugmentConfig
+from drive.samples.classes import NUSCENES_CLASSES, ClassMap
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Data of one experiment.
+
+    Attributes:
+        train_logs: Folders; each is a log or holds logs (`drive convert` writes such folders).
+        val_logs: The same for scoring. Must not share a log with `train_logs`.
+        train_split: Keep only the logs whose manifest says this split; empty keeps all.
+        val_split: The same for `val_logs`.
+        class_map: Source categories to classes; gives the detector's class names and their order.
+        sweeps: Lidar sweeps a sample: the key frame's and past ones (10 is the norm on nuScenes, 1 to 3 on Waymo).
+        lidars: Names of the lidars to merge; empty takes every lidar of a log.
+        range_m: x0 y0 z0 x1 y1 z1 in the ego frame; points and box centres outside are cut.
+        ego_radius_m: Returns with |x| and |y| below this in the sensor frame come from the ego and are dropped.
+        view: Name of a camera; points and boxes outside its image are cut (KITTI is labelled only there).
+        min_points: Training drops boxes with fewer points (in all sweeps together).
+        frame_stride: Every n-th labelled frame.
+        interpolated: Train on frames with interpolated boxes as well (logs converted with them); scoring never does.
+        batch_size: Frames a batch, on each device.
+        workers: Processes that make samples; 0 makes them in a thread of this process.
+        prefetch: Batches made ahead; 0 makes each when it is asked for.
+        balance: Draw training frames so that rare classes are seen more often (CBGS, Zhu et al. 2019).
+        augment: Training augmentation.
+    """
+
+    train_logs: tuple[str, ...] = ()
+    val_logs: tuple[str, ...] = ()
+    train_split: str = ""
+    val_split: str = ""
+    class_map: ClassMap = field(default_factory=lambda: NUSCENES_CLASSES)
+    sweeps: int = 1
+    lidars: tuple[str, ...] = ()
+    range_m: tuple[float, float, float, float, float, float] = (-74.88, -74.88, -2.0, 74.88, 74.88, 4.0)
+    ego_radius_m: float = 1.0
+    view: str = ""
+    min_points: int = 1
+    frame_stride: int = 1
+    interpolated: bool = False
+    batch_size: int = 4
+    workers: int = 0
+    prefetch: int = 2
+    balance: bool = False
+    augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -1,0 +1,241 @@
+"""Labelled frames of logs as samples: item i of epoch e is the same whoever asks, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from drive.errors import UserError
+from drive.logs.schema import MANIFEST
+from drive.logs.store import Frame, Log, list_logs
+from drive.samples.augment.bank import ObjectBank
+from drive.samples.augment.config import AugmentConfig
+from drive.samples.augment.policy import augment
+from drive.samples.classes import ClassMap
+from drive.samples.inside import points_in_boxes
+from drive.samples.sample import FrameSample
+from drive.samples.sweeps import RawSweep, crop_points, merge_sweeps
+from drive.samples.view import CameraView
+
+DEFAULT_RANGE_M = (-74.88, -74.88, -2.0, 74.88, 74.88, 4.0)
+
+
+class FrameDataset:
+    """Map-style data set over the key frames of logs. Cheap to pickle: workers open the logs again.
+
+    Args:
+        log_paths: Log folders.
+        class_map: Which source categories are which class.
+        sweeps: Sweeps of each lidar, the key frame's included; fewer at a log's beginning.
+        range_m: x0 y0 z0 x1 y1 z1; points and box centres outside are cut, after augmentation.
+        lidars: Lidars to merge; empty = all of a log.
+        ego_radius_m: See `merge_sweeps`.
+        view: Camera to which points and boxes are cut; empty = none.
+        min_points: Boxes with fewer points (all sweeps together) are dropped; 0 keeps all, for scoring.
+        frame_stride: Every n-th key frame.
+        interpolated: Take frames whose boxes were interpolated between labelled ones as well.
+        augment: Training augmentation, None for none.
+        seed: Of the augmentation.
+    """
+
+    def __init__(
+        self,
+        log_paths: Sequence[Path],
+        class_map: ClassMap,
+        *,
+        sweeps: int = 1,
+        range_m: Sequence[float] = DEFAULT_RANGE_M,
+        lidars: Sequence[str] = (),
+        ego_radius_m: float = 1.0,
+        view: str = "",
+        min_points: int = 0,
+        frame_stride: int = 1,
+        interpolated: bool = False,
+        augment: AugmentConfig | None = None,
+        seed: int = 0,
+    ) -> None:
+        if sweeps < 1 or frame_stride < 1:
+            raise UserError("data", "sweeps and frame_stride must be at least 1", "set both to 1 or more")
+        self.logs = [Log.open(Path(path)) for path in log_paths]
+        self.class_map = class_map
+        self.sweeps = sweeps
+        self.range_m = tuple(float(v) for v in range_m)
+        self.lidars = tuple(lidars)
+        self.ego_radius_m = ego_radius_m
+        self.view = view
+        self.min_points = min_points
+        self.augment = augment
+        self.seed = seed
+        self.bank: ObjectBank | None = None
+        self.frames = [
+            (i, f)
+            for i, log in enumerate(self.logs)
+            for f in np.flatnonzero(~log.frame_interpolated | interpolated)[::frame_stride].tolist()
+        ]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> FrameSample:
+        return self.item(index)
+
+    def item(self, index: int, epoch: int = 0, repeat: int = 0, paste: bool = True) -> FrameSample:
+        """Sample `index`; with augmentation, its version of this epoch.
+
+        Args:
+            index: 0 to len - 1.
+            epoch: Changes the augmentation.
+            repeat: The how-manieth time that the epoch shows this frame (class balancing repeats frames).
+            paste: False leaves out copy-paste.
+
+        Raises:
+            UserError: A damaged log, a value that is not finite.
+        """
+        sample, ignored = self.recorded(index)
+        if self.augment is not None:
+            rng = np.random.default_rng([self.seed, epoch, index, repeat])
+            sample = augment(sample, self.augment, rng, bank=self.bank if paste else None, obstacles=ignored)
+        return self._cut(sample).validate()
+
+    def recorded(self, index: int) -> tuple[FrameSample, npt.NDArray[np.float32]]:
+        """Frame `index` without augmentation and range cut, and the boxes [M, 9] of categories that are no class."""
+        log, frame = self._frame(index)
+        points = merge_sweeps(self._raw_sweeps(log, frame), self.ego_radius_m)
+        labels, boxes, velocity_valid, counts = self._labels(log, frame.index)
+        if self.view:
+            camera = CameraView(log, frame, self.view)
+            points = points[camera.sees(points)]
+            seen = camera.sees_boxes(boxes)
+            labels, boxes, velocity_valid, counts = labels[seen], boxes[seen], velocity_valid[seen], counts[seen]
+        known = labels >= 0
+        sample = FrameSample(
+            points=points,
+            boxes=boxes[known],
+            labels=labels[known],
+            velocity_valid=velocity_valid[known],
+            num_points=counts[known],
+            frame_id=f"{log.name}/{frame.token or frame.index}",
+            log_name=log.name,
+            frame_index=frame.index,
+            timestamp_ns=frame.timestamp_ns,
+            global_from_ego=frame.global_from_ego,
+        )
+        return sample, boxes[~known]
+
+    def presence(self) -> npt.NDArray[np.bool_]:
+        """bool [F, K]: which classes each frame has labels of (no points are read)."""
+        present = np.zeros((len(self), len(self.class_map.names)), np.bool_)
+        for row, (log, frame) in enumerate(self.frames):
+            labels = self._labels(self.logs[log], frame)[0]
+            present[row, labels[labels >= 0]] = True
+        return present
+
+    def build_bank(self, path: Path) -> ObjectBank:
+        """Build (or open, where it was built from the same frames) the object bank and use it from now on."""
+        assert self.augment is not None, "a bank serves augmentation"
+        config = self.augment.paste
+        key = f"{[log.name for log in self.logs]} {self.sweeps} {self.lidars} {self.view} {len(self)} {config}"
+        if path.exists() and (bank := ObjectBank(path)).key == key:
+            self.bank = bank
+            return bank
+        samples = (self.recorded(i)[0] for i in range(len(self)))
+        self.bank = ObjectBank.build(
+            samples,
+            path,
+            self.class_map.names,
+            min_points=config.min_points,
+            max_per_class=config.max_per_class,
+            key=key,
+        )
+        return self.bank
+
+    def _frame(self, index: int) -> tuple[Log, Frame]:
+        log_index, frame_index = self.frames[index]
+        log = self.logs[log_index]
+        return log, log.frame(frame_index)
+
+    def _labels(self, log: Log, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        stored = log.boxes(frame)
+        labels = self.class_map.labels(stored.category)
+        return labels, stored.boxes.astype(np.float32), stored.velocity_valid, stored.num_lidar_points.astype(np.int64)
+
+    def _raw_sweeps(self, log: Log, frame: Frame) -> list[RawSweep]:
+        ego_from_global = np.linalg.inv(frame.global_from_ego)
+        out: list[RawSweep] = []
+        for name in self._lidars_of(log):
+            if name not in frame.rows:
+                continue
+            sensor, poses, times = log.sensors[name], log.sweep_poses(name), log.sweep_timestamps_ns(name)
+            columns = _columns(sensor.columns)
+            key = frame.rows[name]
+            out.extend(
+                RawSweep(
+                    points=log.sweep(name, row).points,
+                    intensity_column=columns[0],
+                    elongation_column=columns[1],
+                    intensity_max=self._intensity_max(log, name, columns[0]),
+                    key_ego_from_sensor=ego_from_global @ poses[row] @ sensor.ego_from_sensor,
+                    dt_s=float(times[key] - times[row]) * 1e-9,
+                )
+                for row in range(key, max(key - self.sweeps, -1), -1)
+            )
+        return out
+
+    def _lidars_of(self, log: Log) -> list[str]:
+        present = [name for name, sensor in log.sensors.items() if sensor.modality == "lidar"]
+        missing = [name for name in self.lidars if name not in present]
+        if missing or not present:
+            raise UserError("data.lidars", f"log {log.name} has no lidar {missing or ''}", f"use some of {present}")
+        return list(self.lidars) or present
+
+    @staticmethod
+    def _intensity_max(log: Log, name: str, column: int) -> float:
+        value = log.sensors[name].intensity_max
+        if column >= 0 and value is None:
+            what = f"sensor {name} has intensities, but no intensity_max"
+            raise UserError(log.path, what, "give it to LogWriter.add_sensor and convert again")
+        return float(value or 1.0)
+
+    def _cut(self, sample: FrameSample) -> FrameSample:
+        points = crop_points(sample.points, self.range_m)
+        low, high = np.array(self.range_m[:3], np.float32), np.array(self.range_m[3:], np.float32)
+        keep = ((sample.boxes[:, :3] >= low) & (sample.boxes[:, :3] < high)).all(axis=1)
+        counts = points_in_boxes(points, sample.boxes)[1]
+        keep &= counts >= self.min_points
+        return replace(
+            sample,
+            points=points,
+            boxes=np.ascontiguousarray(sample.boxes[keep]),
+            labels=sample.labels[keep],
+            velocity_valid=sample.velocity_valid[keep],
+            num_points=counts[keep],
+        )
+
+
+@lru_cache(maxsize=64)
+def _columns(columns: tuple[str, ...]) -> tuple[int, int]:
+    """Positions of intensity (KITTI calls it reflectance) and elongation, -1 where a sensor has none."""
+    intensity = next((columns.index(name) for name in ("intensity", "reflectance") if name in columns), -1)
+    return intensity, columns.index("elongation") if "elongation" in columns else -1
+
+
+def find_logs(folders: Sequence[str | Path], split: str = "") -> list[Path]:
+    """Log folders named by `folders`, each itself a log or a folder of logs; with `split`, only that split's.
+
+    Raises:
+        UserError: A folder that is neither, or nothing left.
+    """
+    found: list[Path] = []
+    for folder in map(Path, folders):
+        inside = [folder] if (folder / MANIFEST).is_file() else list_logs(folder)
+        if not inside:
+            raise UserError(folder, "holds no finished log", "run `drive convert` first, or name another folder")
+        found += [path for path in inside if not split or Log.open(path).split == split]
+    if not found:
+        raise UserError(", ".join(map(str, folders)), f"no log of split {split!r}", "name another folder or split")
+    return found
