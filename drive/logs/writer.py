@@ -19,6 +19,27 @@ from drive.logs import schema
 from drive.logs.tables import HashingFile, TableFile, disk_full, one_list, vectors
 
 
+def sweep_partials(root: Path) -> list[Path]:
+    """Remove what dead writers left in `root`; folders of processes that live are left alone. Returns the removed."""
+    removed = []
+    for folder in sorted(Path(root).glob(".*.partial-*")):
+        owner = folder.name.rpartition("-")[2]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(folder)
+    return removed
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's process
+        return True
+    return True
+
+
 def _check_name(what: str, name: str) -> str:
     if not schema.NAME_PATTERN.fullmatch(name):
         raise ValueError(f"{what} {name!r} cannot be a file name (letters, digits and . _ + - = only)")
