@@ -13,8 +13,7 @@ import numpy as np
 from numba import njit
 
 from drive.render.cast import GROUND_HIT, NO_HIT, cast, ground_material, random_unit, surface_normal
-from drive.render.lidar import scene_solids
-from drive.render.scene import FACADE, FOLIAGE_NOISE, GROUND_COLOUR, Actors, Material, StaticScene
+from drive.render.scene import FACADE, FOLIAGE_NOISE, GROUND_COLOUR, Actors, Material, StaticScene, scene_solids
 
 FARTHEST_M = 2000.0
 
@@ -99,8 +98,8 @@ def _shade(
     distance: np.ndarray, hit: np.ndarray, origin: np.ndarray, along: np.ndarray, up: np.ndarray, slope: np.ndarray,
     kind: np.ndarray, shapes: np.ndarray, material: np.ndarray, colour: np.ndarray, texture: np.ndarray,
     owner: np.ndarray, raster: np.ndarray, resolution_m: float, low_x: float, low_y: float, ground_colour: np.ndarray,
-    sun: np.ndarray, direct: np.ndarray, diffuse: np.ndarray, zenith: np.ndarray, haze: np.ndarray, haze_distance_m: float,
-    pixel_rad: float, key: int, grain_key: int, rgb: np.ndarray, depth: np.ndarray, actor: np.ndarray,
+    sun: np.ndarray, direct: np.ndarray, diffuse: np.ndarray, zenith: np.ndarray, haze: np.ndarray,
+    haze_distance_m: float, pixel_rad: float, key: int, grain_key: int, rgb: np.ndarray, depth: np.ndarray, actor: np.ndarray,
 ) -> None:  # fmt: skip
     """Colour every pixel; slopes ascend, so row = height - 1 - b."""
     height, width = len(slope), len(along)
@@ -133,7 +132,8 @@ def _shade(
                 cell = 0.35 if made_of == Material.GRASS else 0.12
                 strength = 0.45 if made_of == Material.GRASS else 0.16
                 fade = min(cell / max(pixel_m, 1e-6), 1.0)
-                rough += strength * fade * (_cell(x, y, 0.0, cell, key) - 0.5) + 0.10 * (_cell(x, y, 0.0, 4.0, key) - 0.5)
+                rough += strength * fade * (_cell(x, y, 0.0, cell, key) - 0.5)
+                rough += 0.10 * (_cell(x, y, 0.0, 4.0, key) - 0.5)
             else:
                 shape = shapes[solid]
                 actor[row, c] = owner[solid]
@@ -148,8 +148,11 @@ def _shade(
                     for k in range(3):
                         paint[k] = paint[k] * (1.0 - share) + share * bright * (45.0 + 0.35 * zenith[k])
                 elif texture[solid] == FOLIAGE_NOISE:
-                    fade = min(0.25 / max(pixel_m, 1e-6), 1.0)
-                    rough += fade * 0.6 * (_cell(x, y, z, 0.22, key) - 0.5) + 0.35 * (_cell(x, y, z, 0.7, key) - 0.5)
+                    # Leaves: fine grain, and clumps that face a little differently.
+                    fade = min(0.15 / max(pixel_m, 1e-6), 1.0)
+                    rough += fade * 0.9 * (_cell(x, y, z, 0.09, key) - 0.5) + 0.3 * (_cell(x, y, z, 0.4, key) - 0.5)
+                    nx += 0.8 * (_cell(x, y, z, 0.25, key + 1) - 0.5)
+                    nz = min(max(nz + 0.8 * (_cell(x, y, z, 0.25, key + 2) - 0.5), -1.0), 1.0)
                 elif material[solid] == Material.GLASS:
                     shine = 0.25
             light = max(nx * sun[0] + ny * sun[1] + nz * sun[2], 0.0)
@@ -188,7 +191,8 @@ def render_image(
     distance, hit = np.empty((width, height), np.float32), np.empty((width, height), np.int32)
     cast(
         kind, shapes, velocity, np.zeros(len(kind), np.bool_), origin, along, up, np.zeros(width), np.arctan(across),
-        slope, np.full(height, FARTHEST_M), np.stack([position, forward, right, -down]), 0.0, 0.0, 0.0, 0, distance, hit,
+        slope, np.full(height, FARTHEST_M), np.stack([position, forward, right, -down]), 0.0, 0.0, 0.0, 0,
+        distance, hit,
     )  # fmt: skip
     light = scene_light(scene)
     rgb = np.empty((height, width, 3), np.uint8)

@@ -260,7 +260,7 @@ def cast(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def surface_normal(kind: int, shape: np.ndarray, x: float, y: float, z: float) -> tuple[float, float, float]:
-    """Outward unit normal, GLOBAL frame, of a solid near the surface point at (x, y, z) from its centre (global axes)."""
+    """Outward unit normal, GLOBAL axes, of a solid near the surface point at (x, y, z) from its centre."""
     hx, hy, hz, cos, sin = shape[3], shape[4], shape[5], shape[6], shape[7]
     lx, ly = cos * x + sin * y, cos * y - sin * x
     nx, ny, nz = 0.0, 0.0, 0.0

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from drive.render.cast import GROUND_HIT, NO_HIT, cast, ground_material, random_unit, surface_normal
-from drive.render.scene import COLOUR_MATTERS, ELLIPSOID, REFLECTIVITY, Actors, Material, StaticScene
+from drive.render.scene import COLOUR_MATTERS, ELLIPSOID, REFLECTIVITY, Actors, Material, StaticScene, scene_solids
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class LidarModel:
     frame (counter-clockwise from its +x; minus when ``clockwise``).
 
     Physics: ``range_noise_m`` is one sigma along the ray. A surface of reflectivity rho met at incidence cosine m and
-    range r returns a signal ``rho * m^0.6 * (half_range_m / r)^2 / 0.1``; it is detected with probability
+    range r returns a signal ``rho * m^0.4 * (half_range_m / r)^2 / 0.1``; it is detected with probability
     ``1 / (1 + signal^-2) * (1 - dropout)``, so half_range_m is where a dark wall (rho 0.1) is seen half of the
     time. Glass passes or mirrors ``glass_dropout`` of its rays. ``foliage_depth_m`` is the mean depth at which leaves
     are met in porous ellipsoids; 0 makes them solid.
@@ -191,7 +191,7 @@ def _returns(
                 cosine = abs(nx * dx + ny * dy + nz * dz) / norm
                 if made_of == Material.FOLIAGE:
                     cosine = 0.3 + 0.7 * random_unit(c * len(slope) + b, solid, key)  # leaves hang in every direction
-            signal = rho * max(cosine, 1e-3) ** 0.6 * (half_range / reach) ** 2 / 0.1
+            signal = rho * max(cosine, 1e-3) ** 0.4 * (half_range / reach) ** 2 / 0.1
             seen = (1.0 - dropout) / (1.0 + 1.0 / (signal * signal))
             if made_of == Material.GLASS:
                 seen *= 1.0 - glass_dropout
@@ -208,21 +208,6 @@ def _returns(
             ring[count], offset[count], actor[count] = ring_of[b], time[c], owner
             count += 1
     return count
-
-
-def scene_solids(scene: StaticScene, actors: Actors) -> tuple[np.ndarray, ...]:
-    """Static primitives, then the actors' parts, as arrays in the GLOBAL frame:
-    kind, shapes [N, 8], velocity [N, 2], material, colour [N, 3], texture, owner int32 [N] (-1 = static)."""
-    fixed, parts = scene.primitives, actors.parts
-    return (
-        np.concatenate([fixed.kind, parts.kind]),
-        np.concatenate([fixed.shapes, actors.global_shapes]),
-        np.concatenate([np.zeros((len(fixed), 2)), actors.velocity[actors.part_actor]]),
-        np.concatenate([fixed.material, parts.material]),
-        np.concatenate([fixed.colour, parts.colour]),
-        np.concatenate([fixed.texture, parts.texture]),
-        np.concatenate([np.full(len(fixed), -1, np.int32), actors.part_actor]),
-    )
 
 
 def render_sweep(

@@ -45,7 +45,7 @@ class Material(IntEnum):
 # rendered intensities fall where real 32-beam ones do: road near 12 of 255, paint several times that.
 REFLECTIVITY = np.array(
     [
-        (0.07, 0.25), (0.14, 0.25), (0.22, 0.35), (0.45, 0.20), (0.22, 0.15), (0.14, 0.25), (0.20, 0.45), (0.35, 0.15),
+        (0.08, 0.25), (0.14, 0.25), (0.22, 0.35), (0.45, 0.20), (0.22, 0.15), (0.14, 0.25), (0.20, 0.45), (0.35, 0.15),
         (0.08, 0.30), (0.04, 0.30), (0.30, 0.25), (0.45, 0.15), (0.40, 0.25), (0.45, 0.15), (2.00, 0.15),
     ]
 )  # fmt: skip
@@ -93,9 +93,9 @@ class Primitives:
             raise ValueError("Primitives holds a number that is not finite")
         if n and not (self.half_size > 0).all():
             raise ValueError("Primitives.half_size must be positive")
-        if n and not (0 <= self.kind.min() and self.kind.max() <= ELLIPSOID):
+        if n and not (self.kind.min() >= 0 and self.kind.max() <= ELLIPSOID):
             raise ValueError("Primitives.kind must be BOX, CYLINDER or ELLIPSOID")
-        if n and not (0 <= self.material.min() and self.material.max() < len(Material)):
+        if n and not (self.material.min() >= 0 and self.material.max() < len(Material)):
             raise ValueError("Primitives.material must be values of Material")
 
     def __len__(self) -> int:
@@ -104,7 +104,8 @@ class Primitives:
     @staticmethod
     def empty() -> Primitives:
         """No primitive at all."""
-        return Primitives(*(np.zeros((0, _PRIMITIVE_WIDTH[n]) if n in _PRIMITIVE_WIDTH else 0) for n in _PRIMITIVE_TYPES))
+        shapes = ((0, _PRIMITIVE_WIDTH[name]) if name in _PRIMITIVE_WIDTH else (0,) for name in _PRIMITIVE_TYPES)
+        return Primitives(*(np.zeros(shape) for shape in shapes))
 
     @staticmethod
     def concatenate(parts: Sequence[Primitives]) -> Primitives:
@@ -118,9 +119,7 @@ class Primitives:
         cos, sin = np.cos(yaw), np.sin(yaw)
         cx, cy, cz = self.centre.T
         centre = np.stack([x + cos * cx - sin * cy, y + sin * cx + cos * cy, z + cz], axis=1)
-        return Primitives(
-            self.kind, centre, self.half_size, self.yaw + yaw, self.material, self.colour, self.texture
-        )
+        return Primitives(self.kind, centre, self.half_size, self.yaw + yaw, self.material, self.colour, self.texture)
 
     @cached_property
     def shapes(self) -> np.ndarray:
@@ -269,3 +268,18 @@ class Actors:
         out[:, 6] = cos * body[:, 6] - sin * body[:, 7]
         out[:, 7] = sin * body[:, 6] + cos * body[:, 7]
         return out
+
+
+def scene_solids(scene: StaticScene, actors: Actors) -> tuple[np.ndarray, ...]:
+    """Static primitives, then the actors' parts, as arrays in the GLOBAL frame:
+    kind, shapes [N, 8], velocity [N, 2], material, colour [N, 3], texture, owner int32 [N] (-1 = static)."""
+    fixed, parts = scene.primitives, actors.parts
+    return (
+        np.concatenate([fixed.kind, parts.kind]),
+        np.concatenate([fixed.shapes, actors.global_shapes]),
+        np.concatenate([np.zeros((len(fixed), 2)), actors.velocity[actors.part_actor]]),
+        np.concatenate([fixed.material, parts.material]),
+        np.concatenate([fixed.colour, parts.colour]),
+        np.concatenate([fixed.texture, parts.texture]),
+        np.concatenate([np.full(len(fixed), -1, np.int32), actors.part_actor]),
+    )

@@ -77,7 +77,7 @@ def scene_from_table(table: pa.Table, place: str) -> StaticScene:
         primitives = Primitives(
             *(values(name).reshape(-1, width) if width > 1 else values(name) for name, (_, width) in _ARRAYS.items())
         )
-        raster = values("ground").reshape(number("ground_rows"), number("ground_columns"))
+        raster = values("ground").reshape(int(number("ground_rows")), int(number("ground_columns")))
         origin = (number("ground_origin_x"), number("ground_origin_y"))
         red, green, blue = table["sky_colour"][0].as_py()
         return StaticScene(
