@@ -1,0 +1,79 @@
+"""The window transformer layer and block of SWFormer (spec 1.5)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from drive.voxels.windows import WINDOW, WindowPartition
+from ops.window_attention import window_attention
+
+
+def sine_code(window: int, channels: int, temperature: float = 1000.0) -> Tensor:
+    """Position code float32 [window * window, channels] of the cells of a window, row by row.
+
+    Half of the channels encode y, half x: sine and cosine pairs of the cell's offset from the window's centre at
+    frequencies temperature^(-2i / (channels / 2)) (code: SST sst_input_layer_v2.py, temperature 1000).
+    """
+    if channels % 4:
+        raise ValueError(f"position codes need channels divisible by 4, not {channels}")
+    pairs = channels // 4
+    frequency = temperature ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+    offset = torch.arange(window, dtype=torch.float64) - (window - 1) / 2
+    angle = offset[:, None] * frequency
+    axis = torch.stack((angle.sin(), angle.cos()), dim=2).view(window, 2 * pairs)
+    y = axis[:, None, :].expand(window, window, -1)
+    x = axis[None, :, :].expand(window, window, -1)
+    return torch.cat((y, x), dim=2).reshape(window * window, channels).float()
+
+
+class WindowLayer(nn.Module):
+    """Post-norm: y = LN(x + MSA(x)); z = LN(y + MLP(y)), attention inside each window only; no dropout.
+
+    Keys and values are those of the window's tokens, nothing is padded. MLP with GELU.
+    """
+
+    def __init__(self, channels: int, heads: int, mlp_channels: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+        self.norm = nn.LayerNorm(channels)
+        self.mlp_in = nn.Linear(channels, mlp_channels)
+        self.mlp_out = nn.Linear(mlp_channels, channels)
+        self.mlp_norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor, offsets: Tensor) -> Tensor:
+        """x [T, C] in window order, offsets int64 [W + 1] -> [T, C]."""
+        q, k, v = self.qkv(x).view(len(x), 3, self.heads, x.shape[1] // self.heads).unbind(1)
+        x = self.norm(x + self.out(window_attention(q, k, v, offsets).reshape(x.shape)))
+        return self.mlp_norm(x + self.mlp_out(F.gelu(self.mlp_in(x))))
+
+
+class WindowBlock(nn.Module):
+    """N layers on plain windows, one re-partition, M layers on shifted windows (one shift a block: spec 1.5).
+
+    The position code is added once where tokens enter a partition, and not again in its layers.
+    """
+
+    position: Tensor
+
+    def __init__(
+        self, channels: int, heads: int, mlp_channels: int, plain: int, shifted: int, window: int = WINDOW
+    ) -> None:
+        super().__init__()
+        self.plain = nn.ModuleList(WindowLayer(channels, heads, mlp_channels) for _ in range(plain))
+        self.shifted = nn.ModuleList(WindowLayer(channels, heads, mlp_channels) for _ in range(shifted))
+        self.register_buffer("position", sine_code(window, channels), persistent=False)
+
+    def forward(self, x: Tensor, plain: WindowPartition, shifted: WindowPartition) -> Tensor:
+        """x [V, C] in key order -> [V, C] in key order."""
+        for layers, windows in ((self.plain, plain), (self.shifted, shifted)):
+            if len(layers) == 0:
+                continue
+            x = x.index_select(0, windows.order) + self.position.index_select(0, windows.position)
+            for layer in layers:
+                x = layer(x, windows.offsets)
+            x = x.index_select(0, windows.inverse)
+        return x
