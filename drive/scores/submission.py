@@ -213,7 +213,8 @@ def _boxes_of(
     known = ~np.isnan(columns["velocity"]).any(axis=1)
     score = columns["detection_score"][:, 0]
     rotation = columns["rotation"]
-    if np.any(~(np.linalg.norm(rotation, axis=1) > 0)):
+    length = np.linalg.norm(rotation, axis=1)
+    if not (np.isfinite(length) & (length > 0)).all():
         _name_culprit(records, frame, path, frame_ids, label_of, attribute_of)
     yaw = yaw_of_quaternion(rotation)
     boxes = np.column_stack(
@@ -224,13 +225,13 @@ def _boxes_of(
 
 
 def _column(records: list[dict[str, Any]], name: str, width: int) -> np.ndarray:
-    values = [record[name] for record in records]
-    if width == 1:
-        values = [[value] for value in values]
-    flat = np.array(values, dtype=np.float64).reshape(len(records), -1)
-    if len(records) and flat.shape[1] != width:
+    """f64 [N, width]; KeyError, TypeError or ValueError where a record does not fit."""
+    if not records:
+        return np.zeros((0, width))
+    values = np.array([record[name] for record in records])  # no dtype: text and null must not become numbers
+    if values.dtype.kind not in "if" or values.shape != ((len(records), width) if width > 1 else (len(records),)):
         raise ValueError(name)
-    return flat.reshape(len(records), width)
+    return values.astype(np.float64).reshape(len(records), width)
 
 
 def _name_culprit(
@@ -252,8 +253,8 @@ def _name_culprit(
                 raise UserError(
                     place, f"`{name}` is not a list of {width} numbers", "write the field as the format says"
                 )
-        if not any(record["rotation"]):
-            raise UserError(place, "`rotation` is all zeros", "write a quaternion w x y z")
+        if not 0 < np.linalg.norm(record["rotation"]) < np.inf:
+            raise UserError(place, "`rotation` is not a quaternion", "write w x y z, not all zero")
         if not _is_number(record.get("detection_score")):
             raise UserError(place, "`detection_score` is not a number", "write the score as a JSON number")
         if record.get("detection_name") not in label_of:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from drive.scores.curves import TP_ERRORS
 from drive.scores.eval_boxes import ATTRIBUTES, EvalBoxes, EvalFrames
 from drive.scores.nuscenes_detection import NuScenesConfig, evaluate, filter_boxes
 from drive.scores.submission import read_submission
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     devkit = pytest.importorskip("nuscenes.eval.detection.evaluate", reason="nuscenes-devkit is not installed")
-from nuscenes.eval.common.config import config_factory  # noqa: E402
-from nuscenes.eval.common.loaders import add_center_dist, filter_eval_boxes, load_prediction  # noqa: E402
-from nuscenes.eval.common.data_classes import EvalBoxes as DevkitBoxes  # noqa: E402
-from nuscenes.eval.detection.data_classes import DetectionBox  # noqa: E402
+from nuscenes.eval.common.config import config_factory
+from nuscenes.eval.common.data_classes import EvalBoxes as DevkitBoxes
+from nuscenes.eval.common.loaders import add_center_dist, filter_eval_boxes, load_prediction
+from nuscenes.eval.detection.data_classes import DetectionBox
 
 NAMES = NuScenesConfig().class_names
 META = {"use_camera": False, "use_lidar": True, "use_radar": False, "use_map": False, "use_external": False}
