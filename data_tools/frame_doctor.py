@@ -1,0 +1,298 @@
+"""Frame doctor: what is wrong with a log's frames, said by the lidar points inside its boxes.
+
+A wrong convention leaves a trace that needs no knowledge of the data set: under the right one boxes hold more points.
+Each hypothesis (boxes turned by a quarter, mirrored, lifted by half their height, scaled ...) is an edit of the boxes.
+A box votes for it when the edited box holds clearly more points than the box as it is, against it when clearly fewer;
+boxes that hold few points either way do not vote. The hypothesis with the best vote is named, applied, and the rest is
+asked again, so that two faults at once are both found. Three things the votes cannot see come from elsewhere: units
+(medians far outside what road scenes have), length against width (vehicles are longer than wide), yaw that follows
+nothing (boxes turned one by one would hold many more points).
+
+Not detectable: points, boxes and poses that are all mirrored alike; a yaw off by half a turn (use velocities).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from data_tools.frame_hypotheses import HYPOTHESES, Edit, Hypothesis, edit_columns, scale_columns
+from drive.errors import UserError
+from drive.geometry.angles import wrap_angle
+from drive.geometry.box import HEIGHT, LENGTH, WIDTH, YAW, X, Y, Z
+from drive.geometry.rigid import invert, transform_points
+from drive.logs.store import Log, list_logs
+
+MAX_FRAMES = 40  # of one data set, spread evenly
+_MIN_POINTS = 5  # a box votes if it holds this many under one of the two
+_UNITS = {0.01: "centimetres", 0.001: "millimetres", 1000.0: "kilometres"}
+# Medians in road scenes: lowest, usual, highest. Wide, so that only another unit leaves them.
+_USUAL_M = {"box sizes": (0.25, 1.6, 6.0), "box positions": (2.0, 20.0, 250.0), "points": (1.0, 12.0, 150.0)}
+_MEDIAN_OF = {"box sizes": "median height", "box positions": "median distance", "points": "median range"}
+
+Frames = Sequence[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One fault: a short code, a sentence with its evidence, and how to mend it."""
+
+    code: str
+    what: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.mend}"
+
+
+@njit(cache=True, nogil=True)
+def _count_sorted(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Points [P, 3], sorted by x, inside each of the boxes [N, >=7] (faces count): int64 [N]."""
+    counts = np.zeros(len(boxes), np.int64)
+    for n in range(len(boxes)):
+        x, y, z = boxes[n, 0], boxes[n, 1], boxes[n, 2]
+        length, width, height = boxes[n, 3] / 2, boxes[n, 4] / 2, boxes[n, 5] / 2
+        cos, sin = np.cos(boxes[n, 6]), np.sin(boxes[n, 6])
+        reach = length * abs(cos) + width * abs(sin)
+        low, high = 0, len(points)
+        while low < high:
+            middle = (low + high) // 2
+            if points[middle, 0] < x - reach:
+                low = middle + 1
+            else:
+                high = middle
+        for p in range(low, len(points)):
+            dx = points[p, 0] - x
+            if dx > reach:
+                break
+            dy = points[p, 1] - y
+            if abs(points[p, 2] - z) > height:
+                continue
+            if abs(cos * dx + sin * dy) <= length and abs(cos * dy - sin * dx) <= width:
+                counts[n] += 1
+    return counts
+
+
+def count_points(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Points [P, >=3] inside each of the boxes [N, >=7], same frame, any order: int64 [N]."""
+    xyz = np.ascontiguousarray(points[:, :3], dtype=np.float64)
+    return _count_sorted(xyz[np.argsort(xyz[:, 0], kind="stable")], np.ascontiguousarray(boxes, dtype=np.float64))
+
+
+@dataclass
+class _Case:
+    """Frames under examination: points sorted by x, boxes as they are so far, what was found."""
+
+    points: list[np.ndarray]
+    boxes: list[np.ndarray]
+    found: list[Diagnosis] = field(default_factory=list)
+
+    def counts(self, edit: Edit | None = None) -> np.ndarray:
+        """Points in every box of all frames, after an edit of the boxes."""
+        parts = [
+            _count_sorted(points, np.ascontiguousarray(boxes if edit is None else edit(boxes)))
+            for points, boxes in zip(self.points, self.boxes, strict=True)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def all_boxes(self) -> np.ndarray:
+        return np.concatenate(self.boxes) if self.boxes else np.zeros((0, 9))
+
+    def apply(self, edit: Edit) -> None:
+        self.boxes = [edit(boxes) for boxes in self.boxes]
+
+
+def _votes(as_is: np.ndarray, edited: np.ndarray) -> tuple[int, int, int]:
+    """Boxes for and against an edit, and those that could vote. "Clearly more" = a tenth more and a point."""
+    voters = np.maximum(as_is, edited) >= _MIN_POINTS
+    wins = voters & (edited > 1.1 * as_is + 1)
+    losses = voters & (as_is > 1.1 * edited + 1)
+    return int(wins.sum()), int(losses.sum()), int(voters.sum())
+
+
+def _convincing(wins: int, losses: int, voters: int) -> bool:
+    return wins >= 5 and wins >= 3 * losses + 3 and wins >= 0.1 * voters
+
+
+def diagnose(frames: Frames) -> list[Diagnosis]:
+    """Faults of frames, each a pair (points [P, >=3], boxes [N, 9]) in one frame of reference; [] = none found.
+
+    At least six boxes with points are needed for a verdict; with fewer the doctor is silent.
+    """
+    case = _Case([], [])
+    for points, boxes in frames:
+        xyz = np.ascontiguousarray(points[:, :3], dtype=np.float64)
+        case.points.append(xyz[np.argsort(xyz[:, X], kind="stable")])
+        case.boxes.append(np.array(boxes, dtype=np.float64).reshape(-1, 9))
+    if len(case.all_boxes()) < 6:
+        return []
+    _examine_units(case)
+    _examine_yaw_range(case)
+    for _ in range(3):
+        if not _examine_hypotheses(case):
+            break
+    if not _examine_misplaced(case):
+        _examine_yaw_scatter(case)
+    return case.found
+
+
+def _examine_units(case: _Case) -> None:
+    """Sizes, positions and points each against the range that road scenes have; what is outside is scaled into it."""
+    boxes = case.all_boxes()
+    points = np.concatenate(case.points)
+    medians = {
+        "box sizes": float(np.median(boxes[:, HEIGHT])),
+        "box positions": float(np.median(np.hypot(boxes[:, X], boxes[:, Y]))),
+        "points": float(np.median(np.hypot(points[:, X], points[:, Y]))) if len(points) else 1.0,
+    }
+    factors = {name: _unit_factor(medians[name], *_USUAL_M[name]) for name in medians}
+    wrong = [name for name, factor in factors.items() if factor != 1.0]
+    if not wrong:
+        return
+    case.apply(scale_columns(slice(LENGTH, HEIGHT + 1), factors["box sizes"]))
+    case.apply(scale_columns(slice(X, Z + 1), factors["box positions"]))
+    case.points = [p * factors["points"] for p in case.points]
+    names = [f"{name} are in {_UNITS[factors[name]]}" for name in wrong]
+    proof = [f"{_MEDIAN_OF[name]} {medians[name]:.4g} m" for name in wrong]
+    what = f"wrong units: {', '.join(names)} ({', '.join(proof)})"
+    case.found.append(Diagnosis("units", what, "convert them to metres"))
+
+
+def _unit_factor(median: float, low: float, usual: float, high: float) -> float:
+    """1 where the median lies in low..high, else the unit's factor that brings it nearest to the usual value."""
+    if low <= median <= high or median == 0:
+        return 1.0
+    return min(_UNITS, key=lambda factor: abs(np.log(median * factor / usual)))
+
+
+def _examine_yaw_range(case: _Case) -> None:
+    yaw = case.all_boxes()[:, YAW]
+    beyond = int((np.abs(yaw) > 2 * np.pi + 0.1).sum())
+    if beyond > 0.2 * len(yaw):
+        what = f"yaw is in degrees ({beyond} of {len(yaw)} boxes lie beyond a full turn of radians)"
+        case.found.append(Diagnosis("yaw_degrees", what, "convert yaw to radians"))
+        case.apply(edit_columns(yaw=lambda b: np.deg2rad(b[:, YAW])))
+
+
+def _examine_hypotheses(case: _Case) -> bool:
+    """Name and apply the best hypothesis; False when none convinces."""
+    as_is = case.counts()
+    best: tuple[int, Hypothesis, tuple[int, int, int], int] | None = None
+    for hypothesis in HYPOTHESES:
+        edited = case.counts(hypothesis.edit)
+        votes = _votes(as_is, edited)
+        net = votes[0] - votes[1]
+        if _convincing(*votes) and (best is None or (net, edited.sum()) > (best[0], best[3])):
+            best = (net, hypothesis, votes, int(edited.sum()))
+    if best is None:
+        return False
+    _, hypothesis, (wins, losses, voters), total = best
+    code, fault, mend = hypothesis.code, hypothesis.fault, hypothesis.mend
+    boxes = case.all_boxes()
+    large = np.maximum(boxes[:, LENGTH], boxes[:, WIDTH]) > 3.0
+    if code == "yaw_quarter_turn" and large.any() and (boxes[large, LENGTH] < boxes[large, WIDTH]).mean() > 0.5:
+        code, fault = "length_width_swapped", "length and width are swapped"
+        mend = "write length (along yaw) before width; nuScenes gives w, l, h and KITTI h, w, l"
+    proof = f"after the mend {wins} of {voters} boxes hold more points, {losses} fewer; {total} points instead of "
+    case.found.append(Diagnosis(code, f"{fault} ({proof}{int(as_is.sum())})", mend))
+    case.apply(hypothesis.edit)
+    return True
+
+
+def _examine_misplaced(case: _Case) -> bool:
+    """Boxes that hold no points under any hypothesis; labels of a lidar set nearly all hold some."""
+    empty = case.counts() == 0
+    if empty.mean() <= 0.8:
+        return False
+    what = f"boxes do not lie on the points: {int(empty.sum())} of {len(empty)} hold none"
+    mend = "check that boxes are in the ego frame of their own frame and that the lidar's extrinsics are ego from lidar"
+    # A hypothesis that won among the few others explains nothing.
+    case.found = [d for d in case.found if d.code == "units"]
+    case.found.append(Diagnosis("misplaced", what, mend))
+    return True
+
+
+def _examine_yaw_scatter(case: _Case) -> None:
+    """Long boxes that would each hold far more points under a yaw of their own: yaw follows nothing."""
+    as_is = case.counts()
+    best = np.zeros_like(as_is)
+    for turn in np.arange(1, 36) * (np.pi / 36):
+        best = np.maximum(best, case.counts(_turned(turn)))
+    boxes = case.all_boxes()
+    short, long = np.sort(boxes[:, [LENGTH, WIDTH]], axis=1).T
+    able = (long > 1.5 * short) & (long > 1.0) & (best >= 10)
+    bad, total = int((able & (as_is < 0.7 * best)).sum()), int(able.sum())
+    spreads = [np.ptp(wrap_angle(b[:, YAW] - b[0, YAW])) for b in case.boxes if len(b) >= 3]
+    parallel = bool(spreads) and max(spreads) < 1e-3
+    if bad < (2 if parallel else 5) or bad < (0.05 if parallel else 0.3) * total:
+        return
+    # A yaw fault that was really mended leaves no scatter: what was named before was an accident of random yaws.
+    case.found = [d for d in case.found if not d.code.startswith("yaw_")]
+    proof = f"{bad} of {total} long boxes would hold over 40 % more points under a yaw of their own"
+    if parallel:
+        what = f"all boxes of a frame have the same yaw, and it does not follow the points ({proof})"
+        mend = "the order of the quaternion is probably wrong: it must be w, x, y, z"
+        case.found.append(Diagnosis("quaternion_order", what, mend))
+    else:
+        what = f"yaw does not follow the points, box by box ({proof})"
+        case.found.append(Diagnosis("yaw_scattered", what, "degrees were probably read as radians: convert yaw"))
+
+
+def _turned(angle: float) -> Edit:
+    return edit_columns(yaw=lambda boxes: boxes[:, YAW] + angle)
+
+
+def frame_of_log(log: Log, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points [P, 3] of all lidars of a frame and its boxes [N, 9], both in the frame's ego frame."""
+    frame = log.frame(index)
+    parts = [np.zeros((0, 3))]
+    for name, row in frame.rows.items():
+        sensor = log.sensors[name]
+        if sensor.modality == "lidar":
+            sweep = log.sweep(name, row)
+            ego_from_sensor = invert(frame.global_from_ego) @ sweep.global_from_ego @ sensor.ego_from_sensor
+            parts.append(transform_points(ego_from_sensor, sweep.points[:, :3].astype(np.float64)))
+    return np.concatenate(parts), log.boxes(index).boxes
+
+
+def diagnose_logs(paths: Iterable[Path], max_frames: int = MAX_FRAMES) -> dict[str, list[Diagnosis]]:
+    """Diagnoses by data set, from up to ``max_frames`` frames with sweep and boxes spread evenly over its logs."""
+    candidates: dict[str, list[tuple[Path, int]]] = {}
+    for path in paths:
+        log = Log.open(path)
+        lidars = {name for name, sensor in log.sensors.items() if sensor.modality == "lidar"}
+        for i in range(log.num_frames):
+            if lidars & log.frame(i).rows.keys():
+                candidates.setdefault(log.dataset, []).append((path, i))
+    found = {}
+    for dataset, frames in sorted(candidates.items()):
+        picks = np.unique(np.linspace(0, len(frames) - 1, min(max_frames, len(frames))).astype(int))
+        found[dataset] = diagnose([frame_of_log(Log.open(frames[i][0]), frames[i][1]) for i in picks])
+    return found
+
+
+def main(argv: Sequence[str]) -> int:
+    """``python -m data_tools.frame_doctor LOGS``: one line a fault; exit code 1 if there is any."""
+    if len(argv) != 1:
+        raise UserError("frame_doctor", f"takes one folder, not {len(argv)} arguments", "give the folder of the logs")
+    root = Path(argv[0])
+    found = diagnose_logs([root] if (root / "log.json").is_file() else list_logs(root))
+    for dataset, diagnoses in found.items():
+        for diagnosis in diagnoses:
+            print(f"{dataset}: {diagnosis.code}: {diagnosis}")
+        if not diagnoses:
+            print(f"{dataset}: no fault found in the frames")
+    return 1 if any(found.values()) else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
