@@ -70,8 +70,8 @@ def scene_light(scene: StaticScene) -> Light:
     zenith = np.array(scene.sky_colour, dtype=np.float64) * exposure
     haze = 0.35 * zenith + 0.65 * zenith.max() * np.array([1.0 + warmth, 1.0, 1.0 - warmth]) * 1.02
     tint = exposure * np.array([1.0 + warmth, 1.0, 1.0 - warmth])
-    diffuse = scene.ambient * (0.7 * exposure + 0.3 * zenith / max(float(zenith.mean()), 1.0))
-    return Light(sun, (1.0 - scene.ambient) * 1.25 * tint, diffuse, zenith, haze, float(rng.uniform(180.0, 500.0)))
+    diffuse = 1.4 * scene.ambient * (0.7 * exposure + 0.3 * zenith / max(float(zenith.mean()), 1.0))
+    return Light(sun, (1.0 - scene.ambient) * 1.1 * tint, diffuse, zenith, haze, float(rng.uniform(180.0, 500.0)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -99,7 +99,8 @@ def _shade(
     kind: np.ndarray, shapes: np.ndarray, material: np.ndarray, colour: np.ndarray, texture: np.ndarray,
     owner: np.ndarray, raster: np.ndarray, resolution_m: float, low_x: float, low_y: float, ground_colour: np.ndarray,
     sun: np.ndarray, direct: np.ndarray, diffuse: np.ndarray, zenith: np.ndarray, haze: np.ndarray,
-    haze_distance_m: float, pixel_rad: float, key: int, grain_key: int, rgb: np.ndarray, depth: np.ndarray, actor: np.ndarray,
+    haze_distance_m: float, pixel_rad: float, key: int, grain_key: int, rgb: np.ndarray, depth: np.ndarray,
+    actor: np.ndarray,
 ) -> None:  # fmt: skip
     """Colour every pixel; slopes ascend, so row = height - 1 - b."""
     height, width = len(slope), len(along)
