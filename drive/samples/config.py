@@ -14,7 +14,8 @@ class DataConfig:
 
     Attributes:
         train_logs: Folders; each is a log or holds logs (`drive convert` writes such folders).
-        val_logs: The same for scoring. Must not share a log with `train_logs`.
+        val_logs: The same for scoring. Sharing a log with `train_logs` is refused.
+        allow_overlap: Let logs be trained on and scored on all the same (does a model find its own labels again?).
         train_split: Keep only the logs whose manifest says this split; empty keeps all.
         val_split: The same for `val_logs`.
         class_map: Source categories to classes; gives the detector's class names and their order.
@@ -35,6 +36,7 @@ class DataConfig:
 
     train_logs: tuple[str, ...] = ()
     val_logs: tuple[str, ...] = ()
+    allow_overlap: bool = False
     train_split: str = ""
     val_split: str = ""
     class_map: ClassMap = field(default_factory=lambda: NUSCENES_CLASSES)

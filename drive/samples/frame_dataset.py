@@ -17,6 +17,7 @@ from drive.samples.augment.bank import ObjectBank
 from drive.samples.augment.config import AugmentConfig
 from drive.samples.augment.policy import augment
 from drive.samples.classes import ClassMap
+from drive.samples.config import DataConfig
 from drive.samples.inside import points_in_boxes
 from drive.samples.sample import FrameSample
 from drive.samples.sweeps import RawSweep, crop_points, merge_sweeps
@@ -77,6 +78,32 @@ class FrameDataset:
             for i, log in enumerate(self.logs)
             for f in np.flatnonzero(~log.frame_interpolated | interpolated)[::frame_stride].tolist()
         ]
+
+    @staticmethod
+    def of(
+        config: DataConfig,
+        log_paths: Sequence[Path],
+        *,
+        min_points: int = 0,
+        interpolated: bool = False,
+        augment: AugmentConfig | None = None,
+        seed: int = 0,
+    ) -> FrameDataset:
+        """The frames of some logs, read as a configuration says; the defaults are those of scoring."""
+        return FrameDataset(
+            log_paths,
+            config.class_map,
+            sweeps=config.sweeps,
+            range_m=config.range_m,
+            lidars=config.lidars,
+            ego_radius_m=config.ego_radius_m,
+            view=config.view,
+            min_points=min_points,
+            frame_stride=config.frame_stride,
+            interpolated=interpolated,
+            augment=augment,
+            seed=seed,
+        )
 
     def __len__(self) -> int:
         return len(self.frames)

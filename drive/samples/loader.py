@@ -7,15 +7,12 @@ processes only decide who computes it. So a run that continues from a stored pos
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,20 +21,7 @@ from drive.errors import UserError
 from drive.samples.balance import balanced_order, occurrence
 from drive.samples.batch import FrameBatch, collate
 from drive.samples.sample import FrameSample
-
-
-class TrainingSet(Protocol):
-    """What the loader needs of a data set (`FrameDataset` is one)."""
-
-    def __len__(self) -> int: ...
-
-    def item(self, index: int, epoch: int = 0, repeat: int = 0, paste: bool = True) -> FrameSample:
-        """One sample, the same for the same arguments."""
-        ...
-
-    def presence(self) -> npt.NDArray[np.bool_]:
-        """bool [F, K], which classes each frame shows."""
-        ...
+from drive.samples.workers import Item, TrainingSet, make, start
 
 
 @dataclass(frozen=True)
@@ -46,9 +30,6 @@ class Position:
 
     epoch: int = 0
     batch: int = 0
-
-
-Item = tuple[int, int, int, bool]  # index, epoch, repeat, paste
 
 
 class TrainLoader:
@@ -109,7 +90,7 @@ class TrainLoader:
             return Position(position.epoch, position.batch + 1)
         return Position(position.epoch + 1, 0)
 
-    def __iter__(self) -> Iterator[FrameBatch]:
+    def __iter__(self) -> Generator[FrameBatch, None, None]:
         """Batches from `position` on. Close the iterator (or leave its loop's scope) to stop the workers."""
         if self.prefetch == 0 and self.workers == 0:
             while True:
@@ -135,7 +116,7 @@ class TrainLoader:
 
     def _submit(self, executor: Executor, position: Position) -> list[Future[FrameSample]]:
         if self.workers:
-            return [executor.submit(_make, item) for item in self.items(position)]
+            return [executor.submit(make, item) for item in self.items(position)]
         return [executor.submit(self.dataset.item, *item) for item in self.items(position)]
 
     def _executor(self) -> Executor:
@@ -143,7 +124,7 @@ class TrainLoader:
             return ThreadPoolExecutor(max_workers=1, thread_name_prefix="samples")
         # Spawned, never forked: numba's threads do not survive a fork.
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=_start, initargs=(self.dataset,))
+        return ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=start, initargs=(self.dataset,))
 
     def _epoch_order(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         rng = np.random.default_rng([self.seed, epoch])
@@ -152,19 +133,3 @@ class TrainLoader:
             return order, np.zeros(len(order), np.int64)
         order = balanced_order(self._presence, rng)
         return order, occurrence(order)
-
-
-_DATASET: TrainingSet | None = None  # of this worker process, set once by its initialiser
-
-
-def _start(dataset: TrainingSet) -> None:
-    global _DATASET
-    _DATASET = dataset
-    parent = multiprocessing.parent_process()
-    if parent is not None:  # a killed trainer must not leave its workers behind
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-
-
-def _make(item: Item) -> FrameSample:
-    assert _DATASET is not None
-    return _DATASET.item(*item)

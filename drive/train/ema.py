@@ -26,7 +26,8 @@ class Ema:
     def update(self, module: nn.Module) -> None:
         """Take the module's weights after an optimiser step into the average."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        averaged, current = list(self.module.parameters()), [p.detach() for p in module.parameters()]
+        averaged: list[Tensor] = list(self.module.parameters())
+        current = [p.detach() for p in module.parameters()]
         if averaged:
             torch._foreach_lerp_(averaged, current, 1.0 - decay)
         for mine, theirs in zip(self.module.buffers(), module.buffers(), strict=True):
