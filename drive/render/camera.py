@@ -158,7 +158,7 @@ def _shade(
                     shine = 0.25
             light = max(nx * sun[0] + ny * sun[1] + nz * sun[2], 0.0)
             open_sky = 0.72 + 0.28 * nz  # a surface that faces up sees all of the sky
-            clear = math.exp(-((reach / haze_distance_m) ** 1.5))
+            clear = math.exp(-(reach / haze_distance_m) * math.sqrt(reach / haze_distance_m))
             for k in range(3):
                 value = paint[k] * rough * (direct[k] * light + diffuse[k] * open_sky)
                 value = value * (1.0 - shine) + shine * haze[k] * 0.8

@@ -26,7 +26,7 @@ class LidarModel:
     frame (counter-clockwise from its +x; minus when ``clockwise``).
 
     Physics: ``range_noise_m`` is one sigma along the ray. A surface of reflectivity rho met at incidence cosine m and
-    range r returns a signal ``rho * m^0.4 * (half_range_m / r)^2 / 0.1``; it is detected with probability
+    range r returns a signal ``rho * sqrt(m) * (half_range_m / r)^2 / 0.1``; it is detected with probability
     ``1 / (1 + signal^-2) * (1 - dropout)``, so half_range_m is where a dark wall (rho 0.1) is seen half of the
     time. Glass passes or mirrors ``glass_dropout`` of its rays. ``foliage_depth_m`` is the mean depth at which leaves
     are met in porous ellipsoids; 0 makes them solid.
@@ -43,7 +43,7 @@ class LidarModel:
     range_noise_m: float = 0.02
     dropout: float = 0.01
     glass_dropout: float = 0.75
-    half_range_m: float = 70.0
+    half_range_m: float = 75.0
     foliage_depth_m: float = 0.35
 
     def __post_init__(self) -> None:
@@ -131,7 +131,7 @@ def column_poses(model: LidarModel, global_from_start: np.ndarray, global_from_e
 
     def rotated(vectors: np.ndarray, by: np.ndarray) -> np.ndarray:  # Rodrigues' formula, then into the global frame
         cos, sin = np.cos(by)[:, None], np.sin(by)[:, None]
-        cross = np.cross(np.broadcast_to(axis, vectors.shape), vectors)
+        cross = vectors @ np.array([[0, axis[2], -axis[1]], [-axis[2], 0, axis[0]], [axis[1], -axis[0], 0]])
         return (vectors * cos + cross * sin + axis * (vectors @ axis)[:, None] * (1.0 - cos)) @ start.T
 
     sign = -1.0 if model.clockwise else 1.0
@@ -191,7 +191,8 @@ def _returns(
                 cosine = abs(nx * dx + ny * dy + nz * dz) / norm
                 if made_of == Material.FOLIAGE:
                     cosine = 0.3 + 0.7 * random_unit(c * len(slope) + b, solid, key)  # leaves hang in every direction
-            signal = rho * max(cosine, 1e-3) ** 0.4 * (half_range / reach) ** 2 / 0.1
+            glance = math.sqrt(max(cosine, 1e-3))
+            signal = rho * glance * (half_range * half_range) / (reach * reach) / 0.1
             seen = (1.0 - dropout) / (1.0 + 1.0 / (signal * signal))
             if made_of == Material.GLASS:
                 seen *= 1.0 - glass_dropout
@@ -203,7 +204,7 @@ def _returns(
                 e = end_from_global[k]
                 points[count, k] = e[0] * x + e[1] * y + e[2] * z + e[3]
             grain = max(1.0 + reflectivity[made_of, 1] * noise[1, c, b], 0.05)
-            value = 255.0 * rho * cosine**0.5 * grain / (1.0 + reach / 80.0)
+            value = 255.0 * rho * glance * grain / (1.0 + reach / 80.0)
             intensity[count] = min(max(math.floor(value + 0.5), 0.0), 255.0)
             ring[count], offset[count], actor[count] = ring_of[b], time[c], owner
             count += 1
