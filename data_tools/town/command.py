@@ -1,0 +1,245 @@
+"""`python -m data_tools.town OUT`: drive the scenes in parallel and publish the data set in one rename."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from data_tools.town.map_files import LOCATIONS, TRAIN_LOCATIONS, VAL_LOCATION, map_expansion, semantic_prior
+from data_tools.town.record import SceneJob, record_scene, town_and_ground
+from data_tools.town.sensors import CAMERAS, LIDAR, lidar_model
+from data_tools.town.tables import SCENE_TABLES, Row, fixed_tables, token, write_json
+from drive.errors import UserError
+
+MARK = "town.json"  # the file by which we know a data set as ours
+FORMAT = 1
+FIRST_TRAIN, FIRST_VAL = 9001, 9501  # scene numbers that no official split uses
+
+
+@dataclass(frozen=True)
+class TownConfig:
+    """The synthetic town in raw nuScenes v1.0 shape: maps, traffic, lidar sweeps, camera images, all 13 tables.
+
+    The same arguments give the same bytes, whatever the number of workers.
+    """
+
+    out: Annotated[Path, tyro.conf.Positional]
+    """Folder of the data set; an existing one is replaced only if this command made it."""
+    scenes: int = 8
+    """Training scenes, on three towns."""
+    val_scenes: int = 3
+    """Validation scenes, on a fourth town."""
+    seconds: float = 20.0
+    """Length of a scene."""
+    seed: int = 0
+    """Decides towns, traffic and light."""
+    image_width: int = 800
+    """Camera images are this wide and 9/16 as high; the field of view is that of 1600 x 900."""
+    cameras: bool = True
+    """Six camera images a key frame; --no-cameras leaves them out."""
+    beams: Literal[32, 64] = 32
+    """32 beams at 20 Hz or 64 at 10 Hz."""
+    columns: int | None = None
+    """Azimuth steps a turn; the sensor's own number unless given."""
+    workers: int = 2
+    """Processes."""
+    version: str = "v1.0-town"
+    """Name of the folder with the tables."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line entry; returns the exit status."""
+    config = tyro.cli(TownConfig, args=None if argv is None else list(argv), prog="python -m data_tools.town")
+    console = Console(stderr=True)
+    try:
+        build(config, console)
+    except UserError as error:
+        console.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
+        return 2
+    return 0
+
+
+def make_tiny_town(out: Path, *, seconds: float = 2.0, seed: int = 0, cameras: bool = True, workers: int = 1) -> Path:
+    """A small data set for tests: 2 training and 1 validation scene, 32 beams, 160 x 90 images. Returns `out`."""
+    config = TownConfig(
+        out, scenes=2, val_scenes=1, seconds=seconds, seed=seed, image_width=160, cameras=cameras, columns=360,
+        workers=workers,
+    )  # fmt: skip
+    build(config, Console(quiet=True))
+    return out
+
+
+def build(config: TownConfig, console: Console) -> None:
+    """Make the data set in a folder beside `config.out`, then rename it: nothing half made ever bears the name."""
+    _check(config)
+    out = config.out
+    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    started = time.perf_counter()
+    try:
+        partial.mkdir(parents=True)
+        jobs = plan(config, partial)
+        shards = _run(jobs, config.workers, console)
+        _finish(config, partial, jobs, shards)
+        _publish(partial, out)
+    except OSError as error:
+        raise UserError(
+            error.filename or out, error.strerror or str(error), "free space or choose another folder"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    sweeps = sum(_sweeps(job) for job in jobs)
+    elapsed = time.perf_counter() - started
+    console.print(f"{out}: {len(jobs)} scenes, {sweeps} sweeps in {elapsed:.1f} s ({sweeps / elapsed:.0f} a second)")
+
+
+def _check(config: TownConfig) -> None:
+    if config.scenes < 0 or config.val_scenes < 0 or config.scenes + config.val_scenes == 0:
+        raise UserError("--scenes", "no scene to make", "ask for at least one")
+    if not 0.5 <= config.seconds <= 120.0:
+        raise UserError("--seconds", f"{config.seconds} is out of range", "give 0.5 to 120")
+    if config.cameras and not 16 <= config.image_width <= 1600:
+        raise UserError("--image-width", f"{config.image_width} is out of range", "give 16 to 1600")
+    if config.columns is not None and not 8 <= config.columns <= 10_000:
+        raise UserError("--columns", f"{config.columns} is out of range", "give 8 to 10000")
+    if config.workers < 1 or config.seed < 0:
+        raise UserError("--workers/--seed", "must be positive", "give at least 1 worker and a seed of 0 or more")
+    if config.out.exists() and not _ours(config.out):
+        raise UserError(config.out, "exists and was not made by this command", "choose another folder or remove it")
+
+
+def _ours(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    return (folder / MARK).is_file() or not any(folder.iterdir())
+
+
+def plan(config: TownConfig, root: Path) -> list[SceneJob]:
+    """One job a scene. Validation has a town of its own: its seed is no training town's."""
+    jobs = []
+    names = list(LOCATIONS)
+    for number in range(config.scenes + config.val_scenes):
+        train = number < config.scenes
+        index = number if train else number - config.scenes
+        location = TRAIN_LOCATIONS[number % len(TRAIN_LOCATIONS)] if train else VAL_LOCATION
+        jobs.append(
+            SceneJob(
+                root=str(root),
+                version=config.version,
+                name=f"scene-{(FIRST_TRAIN if train else FIRST_VAL) + index:04d}",
+                location=location,
+                town_seed=config.seed * 10 + names.index(location),
+                scene_seed=config.seed * 10_000 + (0 if train else 5_000) + index,
+                number=number,
+                seconds=config.seconds,
+                image_width=config.image_width if config.cameras else 0,
+                beams=config.beams,
+                columns=config.columns,
+                standing_start=number % 5 == 4,
+            )
+        )
+    return jobs
+
+
+def _sweeps(job: SceneJob) -> int:
+    return int(job.seconds * 1e6) // round(lidar_model(job.beams, job.columns).period_s * 1e6)
+
+
+_counter: Any = None  # sweeps written by all workers, shared memory; set in each worker when it starts
+
+
+def _start_worker(counter: Any) -> None:
+    global _counter
+    _counter = counter
+
+
+def _count(sweeps: int) -> None:
+    with _counter.get_lock():
+        _counter.value += sweeps
+
+
+def _record_in_worker(job: SceneJob) -> dict[str, list[Row]]:
+    return record_scene(job, _count)
+
+
+def _run(jobs: list[SceneJob], workers: int, console: Console) -> list[dict[str, list[Row]]]:
+    """Rows of every scene, in the order of `jobs`."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("sweeps", total=sum(_sweeps(job) for job in jobs))
+        if workers == 1 or len(jobs) == 1:
+            advance: Callable[[int], None] = lambda n: progress.advance(task, n)  # noqa: E731
+            return [record_scene(job, advance) for job in jobs]
+        context = multiprocessing.get_context("spawn")
+        counter = context.Value("q", 0)
+        with ProcessPoolExecutor(
+            min(workers, len(jobs)), mp_context=context, initializer=_start_worker, initargs=(counter,)
+        ) as pool:
+            futures: list[Future[dict[str, list[Row]]]] = [pool.submit(_record_in_worker, job) for job in jobs]
+            open_futures = set(futures)
+            try:
+                while open_futures:
+                    done, open_futures = wait(open_futures, timeout=0.2, return_when=FIRST_COMPLETED)
+                    progress.update(task, completed=counter.value)
+                    for future in done:
+                        future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [future.result() for future in futures]
+
+
+def _finish(config: TownConfig, root: Path, jobs: list[SceneJob], shards: list[dict[str, list[Row]]]) -> None:
+    """Tables, maps, splits and the mark."""
+    tables = root / config.version
+    channels = {LIDAR: "lidar"} | ({channel: "camera" for channel in CAMERAS} if config.cameras else {})
+    for name, rows in fixed_tables(channels).items():
+        write_json(tables / f"{name}.json", rows)
+    for name in (*SCENE_TABLES, "scene_3d"):
+        write_json(tables / f"{name}.json", [row for shard in shards for row in shard[name]])
+    maps = []
+    for location, file_token in LOCATIONS.items():
+        used = [job for job in jobs if job.location == location]
+        if not used:
+            continue
+        town, ground = town_and_ground(location, used[0].town_seed)
+        write_json(root / "maps" / "expansion" / f"{location}.json", map_expansion(town))
+        (root / "maps" / f"{file_token}.png").write_bytes(semantic_prior(ground))
+        maps.append(
+            {"token": file_token, "category": "semantic_prior", "filename": f"maps/{file_token}.png",
+             "log_tokens": [token(job.name, "log") for job in used]}
+        )  # fmt: skip
+    write_json(tables / "map.json", maps)
+    train = [job.name for job in jobs[: config.scenes]]
+    write_json(tables / "splits.json", {"town_train": train, "town_val": [job.name for job in jobs[config.scenes :]]})
+    made = {key: value for key, value in asdict(config).items() if key not in ("out", "workers")}
+    write_json(root / MARK, {"format": FORMAT, "arguments": made})
+
+
+def _publish(partial: Path, out: Path) -> None:
+    """Swap the finished folder in; the old one, ours, goes."""
+    old = out.parent / f".{out.name}.old-{os.getpid()}"
+    if out.exists():
+        out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def is_town(folder: Path) -> bool:
+    """Whether `folder` is a finished data set of this command, of the format this version writes."""
+    mark = folder / MARK
+    return mark.is_file() and json.loads(mark.read_text(encoding="ascii")).get("format") == FORMAT
