@@ -37,10 +37,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from drive.errors import UserError
+from drive.logs.partial import sweep_partials
 from drive.logs.schema import SCHEMA_VERSION
 from drive.logs.store import Log
 from drive.logs.tables import disk_full
-from drive.logs.writer import sweep_partials
 
 DATASETS = {"nuscenes": "data_tools.nuscenes", "kitti": "data_tools.kitti", "av2": "data_tools.av2"}
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,134 +15,12 @@ import pyarrow as pa
 from drive.errors import UserError
 from drive.geometry.rigid import from_translation_rotation
 from drive.logs import schema
+from drive.logs.files import OPEN, list_logs, read_manifest
 from drive.logs.maps import MapFeature
+from drive.logs.records import Frame, FrameBoxes, Image, Row, Sensor, Sweep
 from drive.logs.tables import matrix, numbers
 
-
-@dataclass(frozen=True)
-class Sensor:
-    """A sensor of a log. Extrinsics float64 [4, 4]; intrinsics float64 [3, 3] pixels or None."""
-
-    name: str
-    modality: str
-    ego_from_sensor: np.ndarray
-    columns: tuple[str, ...]
-    intensity_max: float | None
-    intrinsics: np.ndarray | None
-    distortion: tuple[str, tuple[float, ...]] | None
-    width: int | None
-    height: int | None
-    source_translation: np.ndarray
-    source_rotation: np.ndarray
-    source_token: str
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A labelled instant; `rows` = {sensor: payload row} of what was recorded for it."""
-
-    index: int
-    timestamp_ns: int
-    token: str
-    source_timestamp: int
-    global_from_ego: np.ndarray
-    pose_translation: np.ndarray
-    pose_rotation: np.ndarray
-    interpolated: bool
-    rows: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Row:
-    """What sweeps and images share: time, pose (global from ego) and the names in the source."""
-
-    timestamp_ns: int
-    global_from_ego: np.ndarray
-    pose_translation: np.ndarray
-    pose_rotation: np.ndarray
-    is_key_frame: bool
-    source_timestamp: int
-    source_name: str
-    source_token: str
-    source_pose_token: str
-    source_pose_timestamp: int | None
-
-
-@dataclass(frozen=True)
-class Sweep(Row):
-    """Points float32 [P, C] in the SENSOR frame, a read-only view into the file; `extra` = typed columns [P]."""
-
-    points: np.ndarray
-    columns: tuple[str, ...]
-    extra: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Image(Row):
-    """An image file's bytes, as recorded."""
-
-    data: bytes
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class FrameBoxes:
-    """The N boxes of a frame: boxes float64 [N, 9] in its ego frame, BOX_COLUMNS of drive.geometry.box.
-
-    Where `velocity_valid` is false vx and vy are 0; where `num_*_points_valid` is false the count is 0.
-    `extra` holds the columns that only this data set has.
-    """
-
-    boxes: np.ndarray
-    category: list[str]
-    track: np.ndarray
-    track_token: list[str]
-    velocity_valid: np.ndarray
-    num_lidar_points: np.ndarray
-    num_lidar_points_valid: np.ndarray
-    num_radar_points: np.ndarray
-    num_radar_points_valid: np.ndarray
-    attributes: list[str]
-    visibility: list[str]
-    source_token: list[str]
-    source_translation: np.ndarray
-    source_rotation: np.ndarray
-    source_size: np.ndarray
-    interpolated: np.ndarray
-    extra: dict[str, list[Any]]
-
-
-class _OpenFiles:
-    """The process's open maps, least recently used closed first: 850 logs of 12 files exceed the usual 1024 handles.
-
-    A map stays alive as long as an array points into it; what is dropped here is only our own reference.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._readers: OrderedDict[Path, pa.RecordBatchFileReader] = OrderedDict()
-
-    def reader(self, path: Path) -> pa.RecordBatchFileReader:
-        with self._lock:
-            if (reader := self._readers.get(path)) is not None:
-                self._readers.move_to_end(path)
-                return reader
-        try:
-            reader = pa.ipc.open_file(pa.memory_map(str(path), "r"))
-        except FileNotFoundError as error:
-            raise UserError(path, "the file is missing", "convert this log again") from error
-        except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(path, f"not a readable Arrow file ({error})", "convert this log again") from error
-        with self._lock:
-            self._readers[path] = reader
-            while len(self._readers) > self._limit:
-                self._readers.popitem(last=False)
-        return reader
-
-
-_OPEN = _OpenFiles(limit=128)
+__all__ = ["Frame", "FrameBoxes", "Image", "Log", "Row", "Sensor", "Sweep", "list_logs", "read_manifest"]
 
 
 class Log:
@@ -201,7 +76,7 @@ class Log:
     def _reader(self, name: str) -> pa.RecordBatchFileReader:
         if name not in self.manifest["files"]:
             raise UserError(self.path / name, "the log has no such file", "see the list in log.json")
-        return _OPEN.reader(self.path / name)
+        return OPEN.reader(self.path / name)
 
     def _table(self, name: str) -> pa.Table:
         try:
@@ -436,35 +311,6 @@ class Log:
         if not self.has_file(name):
             raise UserError(self.path / "files" / name, "the log has no such file", "see the list in log.json")
         return self.path / "files" / name
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a log folder; UserError where it is missing, broken or of an unknown version."""
-    file = Path(path) / schema.MANIFEST
-    try:
-        manifest = json.loads(file.read_bytes())
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(path, "not a log folder (log.json is missing)", "give a folder that drive convert wrote") from (
-            error
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(file, f"not readable ({error})", "convert this log again") from error
-    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if version != schema.SCHEMA_VERSION:
-        what = f"log format version {version!r}, this program reads {schema.SCHEMA_VERSION}"
-        raise UserError(file, what, "convert this log again, or install the version that wrote it")
-    missing = {"name", "dataset", "split", "location", "counts", "files"} - manifest.keys()
-    if missing:
-        raise UserError(file, f"lacks {', '.join(sorted(missing))}", "convert this log again")
-    return manifest
-
-
-def list_logs(root: Path) -> list[Path]:
-    """Folders of finished logs directly in `root`, sorted; unfinished ones are hidden folders and never listed."""
-    root = Path(root)
-    if not root.is_dir():
-        raise UserError(root, "no such folder", "give the folder that drive convert wrote")
-    return sorted(p for p in root.iterdir() if not p.name.startswith(".") and (p / schema.MANIFEST).is_file())
 
 
 def _sensor(row: dict[str, Any]) -> Sensor:

@@ -119,6 +119,17 @@ def vectors(values: np.ndarray, length: int) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=pa.list_(field, length))
 
 
+def columns_table(table_schema: pa.Schema, columns: list[Any]) -> pa.Table:
+    """A table from one list of values (scalars, or vectors for fixed-size lists) per field of the schema."""
+    arrays = [
+        vectors(np.array(values, np.float64), field.type.list_size)
+        if pa.types.is_fixed_size_list(field.type)
+        else pa.array(values, field.type)
+        for field, values in zip(table_schema, columns, strict=True)
+    ]
+    return pa.table(arrays, schema=table_schema)
+
+
 def one_list(values: np.ndarray, value_type: pa.DataType) -> pa.Array:
     """A list column of one row that holds the flat array `values`."""
     flat = np.ascontiguousarray(values).reshape(-1)

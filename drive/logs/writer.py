@@ -16,28 +16,9 @@ import pyarrow as pa
 from drive.errors import UserError
 from drive.geometry.rigid import from_translation_rotation
 from drive.logs import schema
-from drive.logs.tables import HashingFile, TableFile, disk_full, one_list, vectors
-
-
-def sweep_partials(root: Path) -> list[Path]:
-    """Remove what dead writers left in `root`; folders of processes that live are left alone. Returns the removed."""
-    removed = []
-    for folder in sorted(Path(root).glob(".*.partial-*")):
-        owner = folder.name.rpartition("-")[2]
-        if owner.isdigit() and not _alive(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
-            removed.append(folder)
-    return removed
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's process
-        return True
-    return True
+from drive.logs.labels import BoxTable
+from drive.logs.partial import sync_folder
+from drive.logs.tables import HashingFile, TableFile, columns_table, disk_full, one_list
 
 
 def _check_name(what: str, name: str) -> str:
@@ -86,9 +67,7 @@ class LogWriter:
         self._sweeps: dict[str, list[tuple[Any, ...]]] = {}
         self._frames: list[tuple[Any, ...]] = []
         self._frame_rows: list[dict[str, int]] = []
-        self._boxes: list[pa.Table] = []
-        self._tracks: dict[str, int] = {}
-        self._track_categories: list[str] = []
+        self._boxes = BoxTable(name)
         self._map: list[dict[str, Any]] = []
         self._points: dict[str, int] = {}
 
@@ -326,50 +305,23 @@ class LogWriter:
         """
         if not 0 <= frame < len(self._frames):
             raise ValueError(f"frame {frame} was not added")
-        boxes = np.array(boxes, np.float64).reshape(-1, 9)
-        count = len(boxes)
-        valid = np.asarray(velocity_valid, bool).reshape(count)
-        boxes[~valid, 7:9] = 0.0
-        bad = ~np.isfinite(boxes).all(axis=1) | ~(boxes[:, 3:6] > 0).all(axis=1)
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise UserError(
-                f"{self.name}, frame {frame}, box {row} ({category[row]}, track {track[row]})",
-                f"not a box: {', '.join(f'{v:g}' for v in boxes[row])}",
-                "every number must be finite and every size positive; mend or leave out this label",
-            )
-        for name, values in (("category", category), ("track", track)):
-            if len(values) != count:
-                raise ValueError(f"{len(values)} values of {name} for {count} boxes")
-        tracks = [self._track(token, kind) for token, kind in zip(track, category, strict=True)]
-        blank = [""] * count
-        columns = {
-            "frame": pa.array(np.full(count, frame, np.int32)),
-            "box": vectors(boxes, 9),
-            "category": pa.array(list(category), pa.string()),
-            "track": pa.array(tracks, pa.int32()),
-            "velocity_valid": pa.array(valid),
-            "num_lidar_points": _counts(num_lidar_points, count),
-            "num_radar_points": _counts(num_radar_points, count),
-            "source_translation": vectors(source_translation, 3),
-            "source_rotation": vectors(source_rotation, 4),
-            "source_size": vectors(source_size, 3),
-            "attributes": pa.array(list(blank if attributes is None else attributes), pa.string()),
-            "visibility": pa.array(list(blank if visibility is None else visibility), pa.string()),
-            "source_token": pa.array(list(blank if source_token is None else source_token), pa.string()),
-            "interpolated": pa.array(np.full(count, bool(interpolated))),
-        }
-        for name, values in (extra or {}).items():
-            if name in columns:
-                raise ValueError(f"extra box column {name!r} has the name of a standard one")
-            columns[name] = pa.array(values)
-        self._boxes.append(pa.table(columns))
-
-    def _track(self, token: str, category: str) -> int:
-        index = self._tracks.setdefault(token, len(self._tracks))
-        if index == len(self._track_categories):
-            self._track_categories.append(category)
-        return index
+        self._boxes.add(
+            frame,
+            boxes,
+            category,
+            track,
+            velocity_valid=velocity_valid,
+            num_lidar_points=num_lidar_points,
+            num_radar_points=num_radar_points,
+            source_translation=source_translation,
+            source_rotation=source_rotation,
+            source_size=source_size,
+            attributes=attributes,
+            visibility=visibility,
+            source_token=source_token,
+            interpolated=interpolated,
+            extra=extra,
+        )
 
     # --- map and extras ------------------------------------------------------------------------------------------
 
@@ -435,14 +387,14 @@ class LogWriter:
         self._write("sensors.arrow", pa.Table.from_pylist(sensors, schema=schema.SENSORS))
         self._write("sweeps.arrow", self._sweeps_table())
         self._write("frames.arrow", self._frames_table())
-        boxes = self._boxes_table()
+        boxes = self._boxes.boxes()
         self._write("boxes.arrow", boxes)
-        self._write("tracks.arrow", self._tracks_table(boxes))
+        self._write("tracks.arrow", self._boxes.tracks(boxes))
         self._write("map.arrow", pa.Table.from_pylist(self._map, schema=schema.MAP))
         counts = {
             "frames": len(self._frames),
             "boxes": boxes.num_rows,
-            "tracks": len(self._tracks),
+            "tracks": self._boxes.num_tracks,
             "map_features": len(self._map),
             "rows": {name: len(rows) for name, rows in self._sweeps.items()},
             "points": {n: c for n, c in self._points.items() if self._sensors[n]["modality"] != "camera"},
@@ -452,66 +404,28 @@ class LogWriter:
         sink.write((json.dumps(manifest, indent=1) + "\n").encode())
         sink.close()
         if (self.partial / "files").is_dir():
-            _sync_folder(self.partial / "files")
-        _sync_folder(self.partial)
+            sync_folder(self.partial / "files")
+        sync_folder(self.partial)
         try:
             os.rename(self.partial, self.path)
         except OSError as error:
             raise UserError(
                 self.path, f"cannot name the finished log ({error.strerror})", "remove what is there"
             ) from (error)
-        _sync_folder(self.root)
+        sync_folder(self.root)
 
     def _sweeps_table(self) -> pa.Table:
         sensors = [i for i, rows in enumerate(self._sweeps.values()) for _ in rows]
         rows = [row for rows in self._sweeps.values() for row in rows]
-        return _columns_table(schema.SWEEPS, [sensors, *_transpose(rows, len(schema.SWEEPS) - 1)])
+        return columns_table(schema.SWEEPS, [sensors, *_transpose(rows, len(schema.SWEEPS) - 1)])
 
     def _frames_table(self) -> pa.Table:
-        table = _columns_table(schema.FRAMES, _transpose(self._frames, len(schema.FRAMES)))
+        table = columns_table(schema.FRAMES, _transpose(self._frames, len(schema.FRAMES)))
         for sensor in self._sensors:
             rows = pa.array([frame.get(sensor) for frame in self._frame_rows], pa.int32())
             table = table.append_column(f"row_{sensor}", rows)
         return table
 
-    def _boxes_table(self) -> pa.Table:
-        if not self._boxes:
-            return schema.BOXES.empty_table()
-        table = pa.concat_tables([schema.BOXES.empty_table(), *self._boxes], promote_options="default")
-        order = np.argsort(table["frame"].to_numpy(), kind="stable")  # within a frame: the order they were added in
-        return table.take(pa.array(order)).combine_chunks()
-
-    def _tracks_table(self, boxes: pa.Table) -> pa.Table:
-        track, frame = boxes["track"].to_numpy(), boxes["frame"].to_numpy()
-        count = np.bincount(track, minlength=len(self._tracks))
-        first = np.full(len(self._tracks), np.iinfo(np.int32).max)
-        last = np.full(len(self._tracks), -1)
-        np.minimum.at(first, track, frame)
-        np.maximum.at(last, track, frame)
-        return _columns_table(schema.TRACKS, [list(self._tracks), self._track_categories, count, first, last])
-
 
 def _transpose(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
-
-
-def _columns_table(table_schema: pa.Schema, columns: list[Any]) -> pa.Table:
-    arrays = [
-        vectors(np.array(values, np.float64), field.type.list_size)
-        if pa.types.is_fixed_size_list(field.type)
-        else pa.array(values, field.type)
-        for field, values in zip(table_schema, columns, strict=True)
-    ]
-    return pa.table(arrays, schema=table_schema)
-
-
-def _counts(values: np.ndarray | None, count: int) -> pa.Array:
-    return pa.nulls(count, pa.int32()) if values is None else pa.array(np.asarray(values), pa.int32())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
