@@ -38,9 +38,7 @@ def declare(op: str, device: str, kernel: str, reason: str) -> None:
 def declare_unproven_cuda(op: str, register: Callable[[], None]) -> None:
     """The operator has a CUDA kernel that compiles but never ran on a GPU; `register` switches it on."""
     _cuda_kernels[op] = register
-    declare(
-        op, "cuda", "torch reference", "its CUDA kernel compiles but never ran on a GPU: ops.enable_unproven_cuda()"
-    )
+    declare(op, "cuda", "torch reference", "its kernel never ran on a GPU yet: ops.enable_unproven_cuda()")
 
 
 def _import_all() -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ops import checks, kernels
-from ops.dilate import reference
+from ops.arrays import arrays, tensors
+from ops.dilate import cpu, reference
 
 
 class Dilation(NamedTuple):
@@ -86,6 +87,33 @@ def _check_rows_in(index: Tensor, rows: int) -> None:
         raise ValueError(f"gather_max: index must lie in 0..{rows - 1}")
 
 
+@_dilate.register_kernel("cpu")
+def _(
+    coords: Tensor, keep: Tensor, kernel: int, ny: int, nx: int, batch_size: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _check_cells(coords, ny, nx, batch_size)
+    return tensors(cpu.dilate(*arrays(coords, keep), kernel=kernel, ny=ny, nx=nx, batch_size=batch_size))
+
+
+@_gather_max.register_kernel("cpu")
+def _(values: Tensor, index: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    checks.check_offsets("gather_max", offsets, index.shape[0])
+    _check_rows_in(index, values.shape[0])
+    if values.dtype == torch.float64:
+        return reference.gather_max(values, index, offsets)
+    best, rows = tensors(cpu.gather_max(*arrays(values, index, offsets), threads=torch.get_num_threads()))
+    return best.to(values.dtype), rows
+
+
+@_gather_max_backward.register_kernel("cpu")
+def _(grad: Tensor, rows: Tensor, num_rows: int) -> Tensor:
+    if grad.dtype == torch.float64:
+        return reference.gather_max_backward(grad, rows, num_rows)
+    return tensors(cpu.gather_max_backward(*arrays(grad, rows), num_rows=num_rows, threads=torch.get_num_threads())).to(
+        grad.dtype
+    )
+
+
 @_dilate.register_fake
 def _(
     coords: Tensor, keep: Tensor, kernel: int, ny: int, nx: int, batch_size: int
@@ -117,5 +145,5 @@ def _backward(ctx, grad, _):  # type: ignore[no-untyped-def]
 
 
 _gather_max.register_autograd(_backward, setup_context=_save)
-kernels.declare("dilate", "cpu", "torch reference", "no other kernel is registered")
+kernels.declare("dilate", "cpu", "numba", "dense marks; gather_max in float64 takes the torch reference")
 kernels.declare("dilate", "cuda", "torch reference", "no other kernel is registered")

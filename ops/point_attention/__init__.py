@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ops import checks, kernels
-from ops.point_attention import reference
+from ops.arrays import arrays, tensors
+from ops.point_attention import cpu, reference
 
 
 def point_attention(scores: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
@@ -41,6 +42,27 @@ def _point_attention_backward(
     return reference.point_attention_backward(grad, scores, values, offsets, pooled, logsumexp)
 
 
+@_point_attention.register_kernel("cpu")
+def _(scores: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    checks.check_offsets("point_attention", offsets, scores.shape[0])
+    if scores.dtype == torch.float64:
+        return reference.point_attention(scores, values, offsets)
+    given = arrays(scores, values, offsets)
+    pooled, logsumexp = tensors(cpu.forward(*given, threads=torch.get_num_threads()))
+    return pooled.to(values.dtype), logsumexp
+
+
+@_point_attention_backward.register_kernel("cpu")
+def _(
+    grad: Tensor, scores: Tensor, values: Tensor, offsets: Tensor, pooled: Tensor, logsumexp: Tensor
+) -> tuple[Tensor, Tensor]:
+    if scores.dtype == torch.float64:
+        return reference.point_attention_backward(grad, scores, values, offsets, pooled, logsumexp)
+    given = arrays(grad, scores, values, offsets, pooled, logsumexp)
+    grad_scores, grad_values = tensors(cpu.backward(*given, threads=torch.get_num_threads()))
+    return grad_scores.to(scores.dtype), grad_values.to(values.dtype)
+
+
 @_point_attention.register_fake
 def _(scores: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     V, H = offsets.shape[0] - 1, scores.shape[1]
@@ -66,5 +88,5 @@ def _backward(ctx, grad, _):  # type: ignore[no-untyped-def]
 
 
 _point_attention.register_autograd(_backward, setup_context=_save)
-kernels.declare("point_attention", "cpu", "torch reference", "no other kernel is registered")
+kernels.declare("point_attention", "cpu", "numba", "float32 and half types; float64 takes the torch reference")
 kernels.declare("point_attention", "cuda", "torch reference", "no other kernel is registered")

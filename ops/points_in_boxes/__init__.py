@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ops import checks, kernels
-from ops.points_in_boxes import reference
+from ops.arrays import arrays, tensors
+from ops.points_in_boxes import cpu, reference
 
 
 class PointBoxes(NamedTuple):
@@ -50,10 +51,16 @@ def _points_in_boxes(points: Tensor, point_batch: Tensor, boxes: Tensor, box_bat
     return reference.points_in_boxes(points, point_batch, boxes, box_batch)
 
 
+@_points_in_boxes.register_kernel("cpu")
+def _(points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor) -> tuple[Tensor, Tensor]:
+    given = arrays(points, point_batch, boxes, box_batch)
+    return tensors(cpu.points_in_boxes(*given, threads=torch.get_num_threads()))
+
+
 @_points_in_boxes.register_fake
 def _(points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor) -> tuple[Tensor, Tensor]:
     return point_batch.new_empty(points.shape[0]), box_batch.new_empty(boxes.shape[0])
 
 
-kernels.declare("points_in_boxes", "cpu", "torch reference", "no other kernel is registered")
+kernels.declare("points_in_boxes", "cpu", "numba", "grid of box lists")
 kernels.declare("points_in_boxes", "cuda", "torch reference", "no other kernel is registered")

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ops import checks, kernels
-from ops.rotated_iou import reference
+from ops.arrays import arrays, tensors
+from ops.rotated_iou import cpu, reference
 
 
 def rotated_iou_bev(a: Tensor, b: Tensor) -> Tensor:
@@ -100,6 +101,19 @@ def _paired_overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return reference.paired_overlap(a, b)
 
 
+@_iou_matrix.register_kernel("cpu")
+def _(a: Tensor, b: Tensor, three_d: bool) -> Tensor:
+    given = arrays(a[:, :7].double(), b[:, :7].double())
+    return tensors(cpu.iou_matrix(*given, three_d=three_d, threads=torch.get_num_threads())).to(a.dtype)
+
+
+@_paired_overlap.register_kernel("cpu")
+def _(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    found = tensors(cpu.paired_overlap(*arrays(a.double(), b.double()), threads=torch.get_num_threads()))
+    area, grad_a, grad_b = (t.to(a.dtype) for t in found)
+    return area, grad_a, grad_b
+
+
 @_iou_matrix.register_fake
 def _(a: Tensor, b: Tensor, three_d: bool) -> Tensor:
     return a.new_empty(a.shape[0], b.shape[0])
@@ -121,5 +135,5 @@ def _backward(ctx, grad, _, __):  # type: ignore[no-untyped-def]
 
 
 _paired_overlap.register_autograd(_backward, setup_context=_save)
-kernels.declare("rotated_iou", "cpu", "torch reference", "no other kernel is registered")
+kernels.declare("rotated_iou", "cpu", "numba", "float64 inside")
 kernels.declare("rotated_iou", "cuda", "torch reference", "no other kernel is registered")

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ops import checks, kernels
-from ops.rotated_nms import reference
+from ops.arrays import arrays, tensors
+from ops.rotated_nms import cpu, reference
 
 
 def rotated_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float | Sequence[float]) -> Tensor:
@@ -41,10 +42,17 @@ def _rotated_nms(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Sequ
     return reference.rotated_nms(boxes, scores, *_group_thresholds(groups, thresholds, same))
 
 
+@_rotated_nms.register_kernel("cpu")
+def _(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Sequence[float], same: bool) -> Tensor:
+    groups, limits = _group_thresholds(groups, thresholds, same)
+    given = arrays(boxes[:, :7].double(), scores.double(), groups, limits)
+    return tensors(cpu.rotated_nms(*given, threads=torch.get_num_threads()))
+
+
 @_rotated_nms.register_fake
 def _(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Sequence[float], same: bool) -> Tensor:
     return groups.new_empty(torch.library.get_ctx().new_dynamic_size())
 
 
-kernels.declare("rotated_nms", "cpu", "torch reference", "no other kernel is registered")
+kernels.declare("rotated_nms", "cpu", "numba", "float64 inside, near pairs only")
 kernels.declare("rotated_nms", "cuda", "torch reference", "no other kernel is registered")

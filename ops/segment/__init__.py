@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ops import checks, kernels
-from ops.segment import reference
+from ops.arrays import arrays, tensors
+from ops.segment import cpu, reference
 
 REDUCTIONS = ("sum", "mean", "max")
 
@@ -68,6 +69,24 @@ def _segment_spread(grad: Tensor, offsets: Tensor, argmax: Tensor, num_rows: int
     return reference.segment_reduce_backward(grad, offsets, argmax, num_rows, reduce)
 
 
+@_segment_reduce.register_kernel("cpu")
+def _(values: Tensor, offsets: Tensor, reduce: str) -> tuple[Tensor, Tensor]:
+    checks.check_offsets("segment_reduce", offsets, values.shape[0])
+    if values.dtype == torch.float64:
+        return reference.segment_reduce(values, offsets, reduce)
+    result, argmax = tensors(cpu.reduce(*arrays(values, offsets), how=reduce, threads=torch.get_num_threads()))
+    return result.to(values.dtype), argmax
+
+
+@_segment_spread.register_kernel("cpu")
+def _(grad: Tensor, offsets: Tensor, argmax: Tensor, num_rows: int, reduce: str) -> Tensor:
+    checks.check_offsets("segment_expand", offsets, num_rows)
+    if grad.dtype == torch.float64:
+        return reference.segment_reduce_backward(grad, offsets, argmax, num_rows, reduce)
+    given = arrays(grad, offsets, argmax)
+    return tensors(cpu.spread(*given, num_rows=num_rows, how=reduce, threads=torch.get_num_threads())).to(grad.dtype)
+
+
 @_segment_reduce.register_fake
 def _(values: Tensor, offsets: Tensor, reduce: str) -> tuple[Tensor, Tensor]:
     size = (offsets.shape[0] - 1, values.shape[1])
@@ -105,5 +124,5 @@ def _spread_backward(ctx, grad):  # type: ignore[no-untyped-def]
 
 _segment_reduce.register_autograd(_reduce_backward, setup_context=_save_reduce)
 _segment_spread.register_autograd(_spread_backward, setup_context=_save_spread)
-kernels.declare("segment", "cpu", "torch reference", "no other kernel is registered")
+kernels.declare("segment", "cpu", "numba", "float32 and half types; float64 takes the torch reference")
 kernels.declare("segment", "cuda", "torch reference", "no other kernel is registered")

@@ -11,7 +11,7 @@ def segment_ids(offsets: Tensor, num_rows: int) -> Tensor:
 
 
 def segment_reduce(values: Tensor, offsets: Tensor, reduce: str) -> tuple[Tensor, Tensor]:
-    """([V, C] result, [V, C] row of the maximum, -1 where empty; [0, 0] for sum and mean). Half types add in float32."""
+    """([V, C] result, [V, C] row of the maximum, -1 where empty; [0, 0] without one). Half types add in float32."""
     wide = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     size = (offsets.numel() - 1, values.shape[1])
     if reduce == "max":

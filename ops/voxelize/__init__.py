@@ -1,6 +1,6 @@
-"""Group points by the voxel that they fall into: no dropped point, no sort of keys, no hash, the same answer every time.
+"""Group points by the voxel that they fall into: no dropped point and the same answer every time.
 
-Source of the bitmap-rank design: ../shared/specs/lidar_detection.md 8.2.
+The kernels rank voxels by a bitmap: no sort, no hash (lidar_detection.md 8.2).
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ops import checks, kernels
-from ops.voxelize import reference
+from ops.arrays import arrays, tensors
+from ops.voxelize import cpu, reference
 from ops.voxelize.reference import grid_shape
 
 __all__ = ["VoxelGroups", "grid_shape", "voxelize"]
@@ -65,6 +66,25 @@ def _voxelize(
     return reference.voxelize(points, point_batch, point_range, voxel_size, batch_size)
 
 
+@_voxelize.register_kernel("cpu")
+def _(
+    points: Tensor, point_batch: Tensor, point_range: Sequence[float], voxel_size: Sequence[float], batch_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    _check_batch(point_batch, batch_size)
+    shape = grid_shape(point_range, voxel_size)
+    given = arrays(points, point_batch)
+    return tensors(
+        cpu.voxelize(
+            *given,
+            point_range=point_range,
+            voxel_size=voxel_size,
+            shape=shape,
+            batch_size=batch_size,
+            threads=torch.get_num_threads(),
+        )
+    )
+
+
 @_voxelize.register_fake
 def _(
     points: Tensor, point_batch: Tensor, point_range: Sequence[float], voxel_size: Sequence[float], batch_size: int
@@ -74,5 +94,5 @@ def _(
     return point_batch.new_empty(voxels, 4), point_batch.new_empty(inside), point_batch.new_empty(voxels + 1)
 
 
-kernels.declare("voxelize", "cpu", "torch reference", "no other kernel is registered")
+kernels.declare("voxelize", "cpu", "numba", "bitmap rank")
 kernels.declare("voxelize", "cuda", "torch reference", "no other kernel is registered")

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ops import checks, kernels
-from ops.window_attention import reference
+from ops.arrays import arrays, tensors
+from ops.window_attention import cpu, reference
 
 
 def window_attention(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, scale: float | None = None) -> Tensor:
@@ -41,6 +42,27 @@ def _window_attention_backward(
     return reference.window_attention_backward(grad, q, k, v, offsets, out, logsumexp, scale)
 
 
+@_window_attention.register_kernel("cpu")
+def _(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    checks.check_offsets("window_attention", offsets, q.shape[0])
+    if q.dtype == torch.float64:
+        return reference.window_attention(q, k, v, offsets, scale)
+    given = arrays(q, k, v, offsets)
+    out, logsumexp = tensors(cpu.forward(*given, scale=scale, threads=torch.get_num_threads()))
+    return out.to(q.dtype), logsumexp
+
+
+@_window_attention_backward.register_kernel("cpu")
+def _(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, out: Tensor, logsumexp: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    if q.dtype == torch.float64:
+        return reference.window_attention_backward(grad, q, k, v, offsets, out, logsumexp, scale)
+    given = arrays(grad, q, k, v, offsets, out, logsumexp)
+    grad_q, grad_k, grad_v = tensors(cpu.backward(*given, scale=scale, threads=torch.get_num_threads()))
+    return grad_q.to(q.dtype), grad_k.to(k.dtype), grad_v.to(v.dtype)
+
+
 @_window_attention.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     accumulator = torch.float64 if q.dtype == torch.float64 else torch.float32
@@ -65,5 +87,5 @@ def _backward(ctx, grad, _):  # type: ignore[no-untyped-def]
 
 
 _window_attention.register_autograd(_backward, setup_context=_save)
-kernels.declare("window_attention", "cpu", "torch reference", "no other kernel is registered")
+kernels.declare("window_attention", "cpu", "numba", "float32 and half types; float64 takes the torch reference")
 kernels.declare("window_attention", "cuda", "torch reference", "no other kernel is registered")
