@@ -150,24 +150,39 @@ def _examine_units(case: _Case) -> None:
         "box positions": float(np.median(np.hypot(boxes[:, X], boxes[:, Y]))),
         "points": float(np.median(np.hypot(points[:, X], points[:, Y]))) if len(points) else 1.0,
     }
-    factors = {name: _unit_factor(medians[name], *_USUAL_M[name]) for name in medians}
-    wrong = [name for name, factor in factors.items() if factor != 1.0]
-    if not wrong:
+    fitting = {name: _unit_factors(medians[name], *_USUAL_M[name]) for name in medians}
+    if all(factors == [1.0] for factors in fitting.values()):
         return
+    factors = {"box sizes": fitting["box sizes"][0]}
     case.apply(scale_columns(slice(LENGTH, HEIGHT + 1), factors["box sizes"]))
+    # Where two units are plausible, the one under which more boxes hold points; in doubt the more usual one.
+    best = -1
+    for place in fitting["box positions"]:
+        for point in fitting["points"]:
+            held = int((case.counts(_rescaled(place, point)) > 0).sum())
+            if held > best:
+                best, factors["box positions"], factors["points"] = held, place, point
     case.apply(scale_columns(slice(X, Z + 1), factors["box positions"]))
     case.points = [p * factors["points"] for p in case.points]
+    wrong = [name for name in medians if factors[name] != 1.0]
     names = [f"{name} are in {_UNITS[factors[name]]}" for name in wrong]
     proof = [f"{_MEDIAN_OF[name]} {medians[name]:.4g} m" for name in wrong]
     what = f"wrong units: {', '.join(names)} ({', '.join(proof)})"
     case.found.append(Diagnosis("units", what, "convert them to metres"))
 
 
-def _unit_factor(median: float, low: float, usual: float, high: float) -> float:
-    """1 where the median lies in low..high, else the unit's factor that brings it nearest to the usual value."""
+def _rescaled(place: float, point: float) -> Edit:
+    """Scales positions; instead of the points it scales the boxes the other way, which is the same and cheaper."""
+    factors = np.array([place] * 3 + [1.0] * 6) / np.array([point] * 6 + [1.0] * 3)
+    return lambda boxes: boxes * factors
+
+
+def _unit_factors(median: float, low: float, usual: float, high: float) -> list[float]:
+    """[1] where the median lies in low..high, else factors of units that bring it there, the most usual value first."""
     if low <= median <= high or median == 0:
-        return 1.0
-    return min(_UNITS, key=lambda factor: abs(np.log(median * factor / usual)))
+        return [1.0]
+    inside = [factor for factor in _UNITS if low <= median * factor <= high]
+    return sorted(inside, key=lambda factor: abs(np.log(median * factor / usual))) or [1.0]
 
 
 def _examine_yaw_range(case: _Case) -> None:

@@ -250,7 +250,7 @@ _MAX_ROWS = 60
 def print_table(results: Sequence[Result], console: Console) -> None:
     """A row a log and their sum; of very many logs those with problems come first and the rest is only summed."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("log", overflow="ellipsis", no_wrap=True)
+    table.add_column("log", overflow="fold")
     for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
@@ -260,7 +260,8 @@ def print_table(results: Sequence[Result], console: Console) -> None:
         state = f"[red]{len(result.problems)} bad" if result.problems else "[green]ok"
         table.add_row(result.path.name, *cells, state)
     if len(results) > 1:
-        sums = [f"{sum(result.counts.get(name, 0) for result in results):,}" for name in _COLUMNS]
+        known = [[result.counts[name] for result in results if name in result.counts] for name in _COLUMNS]
+        sums = [f"{sum(values):,}" if values else "-" for values in known]
         table.add_section()
         table.add_row(f"all {len(results)}", *sums, f"{sum(bool(result.problems) for result in results)} bad")
     console.print(table)
