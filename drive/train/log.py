@@ -111,7 +111,7 @@ class RunLog:
             self._console.print(text, highlight=False)
 
     def step(self, step: int, progress: float, losses: Mapping[str, Tensor], last: bool, **scalars: float) -> None:
-        """Count one optimiser step; every `log_every` steps, and at the last, the losses' means and the scalars are written."""
+        """Count a step; every `log_every` steps and at the last, the losses' means and the scalars are written."""
         if not self.enabled:
             return
         for name, value in losses.items():

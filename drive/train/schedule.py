@@ -69,7 +69,7 @@ class Clock:
     max_seconds: float
     step: int = 0
     before_s: float = 0.0
-    _start: float = field(default_factory=time.monotonic)
+    _start: float = field(default_factory=lambda: time.monotonic())
 
     @property
     def elapsed_s(self) -> float:

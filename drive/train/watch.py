@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from drive.errors import UserError
 from drive.samples.batch import FrameBatch
-from drive.train.weights import save_weights
+from drive.train.weights import save_weights, weights_about
 
 
 def check_losses(
@@ -29,7 +29,7 @@ def check_losses(
     """
     if bool(torch.isfinite(torch.stack([v.detach().float().sum() for v in losses.values()])).all()):
         return
-    terms = [f"{name} = {float(value)}" for name, value in losses.items() if not torch.isfinite(value).all()]
+    terms = [f"{name} = {float(value.detach())}" for name, value in losses.items() if not torch.isfinite(value).all()]
     causes = [f"weight {n}" for n, p in module.named_parameters() if not torch.isfinite(p).all()]
     causes += [
         f"input {n}" for n, t in batch.tensors().items() if t.is_floating_point() and not torch.isfinite(t).all()
@@ -66,7 +66,7 @@ def load_saved_batch(path: Path) -> FrameBatch:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-            return FrameBatch(**tensors, frame_ids=json.loads((file.metadata() or {})["frame_ids"]))
+            return FrameBatch(**tensors, frame_ids=json.loads(weights_about(path)["frame_ids"]))
     except Exception as error:  # safetensors' own error class derives from Exception directly
         raise UserError(path, f"not a saved batch ({error})", "give a file of a run's nonfinite folder") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -61,10 +62,15 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
-    """Write tensors and short facts about them (readable without loading) as safetensors."""
+    """Write tensors and short facts about them (readable without loading) as safetensors; same content, same bytes."""
     # Cloned: safetensors refuses tensors that share memory (tied weights).
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    write_atomic(path, lambda partial: _write_bytes(partial, save(plain, dict(about))))
+    write_atomic(path, lambda partial: _write_bytes(partial, save(plain, _metadata(about))))
+
+
+def _metadata(about: Mapping[str, str]) -> dict[str, str]:
+    # One entry: safetensors writes several in an order that changes from process to process.
+    return {"about": json.dumps(dict(about), sort_keys=True)}
 
 
 def _write_bytes(path: Path, data: bytes) -> None:
@@ -89,7 +95,7 @@ def weights_about(path: Path) -> dict[str, str]:
     """The facts stored with weights: the experiment's name and hash, the step, which weights they are."""
     try:
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
+            return dict(json.loads((file.metadata() or {}).get("about", "{}")))
     except FileNotFoundError as error:
         raise UserError(path, "no such file", "give the weights.safetensors of a run") from error
     except (OSError, SafetensorError) as error:

@@ -30,11 +30,12 @@ class ToyDetector(nn.Module):
 
     def forward(self, batch: FrameBatch) -> Tensor:
         x = self.drop(torch.relu(self.norm(self.inner(batch.points))))
-        summed = torch.zeros(batch.batch_size, 16).index_add(0, batch.point_batch, x)
+        summed = torch.zeros(batch.batch_size, 16).index_add(0, batch.point_batch, x.float())
         counts = (batch.point_offsets[1:] - batch.point_offsets[:-1]).clamp(min=1)
         return self.outer(summed / counts[:, None])
 
     def losses(self, output: Tensor, batch: FrameBatch) -> dict[str, Tensor]:
+        output = output.float()
         target = torch.zeros_like(output).index_add(0, batch.point_batch, batch.points[:, :3])
         counts = (batch.point_offsets[1:] - batch.point_offsets[:-1]).clamp(min=1)
         error = (output - target / counts[:, None]) ** 2
