@@ -66,7 +66,6 @@ class CentreHead(nn.Module):
         self.heat_out = nn.Linear(hidden, len(group.classes))
         self.box_out = nn.Linear(hidden, REGRESSION_CHANNELS)
         nn.init.constant_(self.heat_out.bias, HEAT_BIAS)
-        nn.init.normal_(self.box_out.weight, std=0.01)
         with torch.no_grad():
             self.box_out.bias.zero_()
             self.box_out.bias[OFFSET.stop - 1] = group.height_m - centre_z

@@ -32,7 +32,7 @@ class LossConfig:
     heat: float = 1.0
     box: float = 2.0
     heading: float = 0.5
-    velocity: float = 0.5
+    velocity: float = 0.1
     iou_loss: float = 0.5
     iou_branch: float = 0.5
     heat_form: Literal["focal", "quality"] = "focal"

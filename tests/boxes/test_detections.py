@@ -1,0 +1,77 @@
+"""The detections file: every number back, frames without detections included."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from drive.boxes.detections import Detections, DetectionSet, read_detections, write_detections
+from drive.errors import UserError
+
+
+def some(count: int, seed: int = 0) -> Detections:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 2, (count,), generator=generator)
+    return Detections(torch.randn(count, 9, generator=generator), torch.rand(count, generator=generator), labels)
+
+
+def joined() -> DetectionSet:
+    return DetectionSet.join(
+        ("car", "bus"), ["a/0", "a/1", "b/0"], ["a", "a", "b"], [0, 1, 0], [some(3), some(0), some(2)]
+    )
+
+
+def test_every_number_comes_back(tmp_path: Path) -> None:
+    write_detections(tmp_path / "detections.arrow", joined())
+    back, given = read_detections(tmp_path / "detections.arrow"), joined()
+    assert (back.class_names, back.frame_ids, back.logs, back.frame_indices) == (
+        given.class_names, given.frame_ids, given.logs, given.frame_indices,
+    )  # fmt: skip
+    assert back.offsets.tolist() == [0, 3, 3, 5]
+    for name in ("boxes", "scores", "labels"):
+        assert getattr(back, name).tobytes() == getattr(given, name).tobytes()
+    assert list(tmp_path.iterdir()) == [tmp_path / "detections.arrow"]
+
+
+def test_columns_are_those_that_others_read(tmp_path: Path) -> None:
+    write_detections(tmp_path / "d.arrow", joined())
+    table = pa.ipc.open_file(tmp_path / "d.arrow").read_all()
+    assert table.column_names == ["frame_id", "log", "frame_index", "boxes", "score", "label", "class_name"]
+    assert table["frame_id"].to_pylist() == ["a/0"] * 3 + ["b/0"] * 2
+
+
+def test_no_frames_and_no_detections(tmp_path: Path) -> None:
+    write_detections(tmp_path / "d.arrow", DetectionSet.join(("car",), [], [], [], []))
+    back = read_detections(tmp_path / "d.arrow")
+    assert back.boxes.shape == (0, 9)
+    assert back.offsets.tolist() == [0]
+
+
+def test_a_missing_a_foreign_and_a_cut_file_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        read_detections(tmp_path / "none.arrow")
+    (tmp_path / "text.arrow").write_text("hello")
+    with pytest.raises(UserError, match="not a detections file"):
+        read_detections(tmp_path / "text.arrow")
+    write_detections(tmp_path / "d.arrow", joined())
+    whole = (tmp_path / "d.arrow").read_bytes()
+    (tmp_path / "cut.arrow").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="not a detections file"):
+        read_detections(tmp_path / "cut.arrow")
+    other = pa.table({"x": [1]})
+    with pa.ipc.new_file(tmp_path / "other.arrow", other.schema) as writer:
+        writer.write_table(other)
+    with pytest.raises(UserError, match="not a detections file"):
+        read_detections(tmp_path / "other.arrow")
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        write_detections(tmp_path / "nowhere" / "d.arrow", joined())
+
+
+def test_numpy() -> None:
+    boxes, scores, labels = some(2).numpy()
+    assert (boxes.dtype, scores.dtype, labels.dtype) == (np.float32, np.float32, np.int64)
