@@ -168,6 +168,8 @@ class StaticScene:
     seed: int
 
     def __post_init__(self) -> None:
+        if not (0.0 <= self.ambient <= 1.0 and np.isfinite([self.sun_azimuth, self.sun_elevation]).all()):
+            raise ValueError("StaticScene needs an ambient in 0..1 and finite sun angles")
         red, green, blue = (int(v) for v in self.sky_colour)
         object.__setattr__(self, "sky_colour", (red, green, blue))
 

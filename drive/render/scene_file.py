@@ -67,8 +67,10 @@ def scene_from_table(table: pa.Table, place: str) -> StaticScene:
     if any(table[name].null_count for name in _SCHEMA.names):
         raise UserError(place, "this static scene has an empty column", _MEND)
 
+    row = table.combine_chunks()
+
     def values(name: str) -> np.ndarray:
-        return table[name].chunk(0).flatten().to_numpy(zero_copy_only=False)
+        return row[name].chunk(0).flatten().to_numpy(zero_copy_only=False)
 
     def number(name: str) -> float:
         return table[name][0].as_py()

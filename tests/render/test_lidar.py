@@ -75,6 +75,19 @@ def test_moving_actor_smears_by_its_speed() -> None:
     assert points[face, 1].max() - points[face, 1].min() == pytest.approx(20.0 * 0.05, abs=0.35)
 
 
+def test_speed_does_not_change_how_bright_a_surface_is() -> None:
+    wall = solids((BOX, (0.0, 0.0, 2.0), (1.0, 1.2, 2.0), 0.0), material=Material.BUILDING)
+    model = exact((0.0,), 3600, start_azimuth_rad=math.radians(-90.0))  # ahead is seen half a turn before the end
+
+    def brightness(speed: float) -> float:
+        x = 10.0 + speed * 0.025  # 10 m ahead when the beam passes
+        actors = one_actor(wall, (x, 0.0, 0.0, 0.0), (speed, 0.0))
+        sweep = render_sweep(world(), actors, model, lidar_pose(), lidar_pose(), rng())
+        return float(sweep.intensity[np.abs(sweep.points[:, 0]) < 2].mean())
+
+    assert brightness(60.0) == pytest.approx(brightness(0.0), rel=0.03)
+
+
 def test_static_wall_stays_flat_while_the_sensor_moves_and_turns() -> None:
     start, end = lidar_pose(0.0, 0.0, 2.0, 0.0), lidar_pose(1.0, 0.3, 2.0, 0.05)
     sweep = render_sweep(world(WALL), NOBODY, exact((-2.0, 0.0, 3.0), 720), start, end, rng())

@@ -132,6 +132,8 @@ def test_bad_structures_are_refused() -> None:
         Actors(np.zeros((1, 4)), np.zeros((1, 2)), np.zeros(1), np.array([0, 2]), good)
     with pytest.raises(ValueError, match="shape"):
         Actors(np.zeros((1, 3)), np.zeros((1, 2)), np.zeros(1), np.array([0, 1]), good)
+    with pytest.raises(ValueError, match="ambient"):
+        StaticScene(good, Ground(np.zeros((1, 1), np.uint8), 1.0, (0, 0)), 0.0, 0.0, 1.5, (0, 0, 0), 0)
     with pytest.raises(ValueError, match="resolution"):
         Ground(np.zeros((2, 2), np.uint8), 0.0, (0, 0))
     with pytest.raises(ValueError, match="Material"):
