@@ -123,7 +123,7 @@ def convert(
     converted, failed = [], []
     with progress:
         task = progress.add_task(f"converting {dataset}", total=len(specs), completed=len(skipped), failed="")
-        for name, error in _run(dataset, raw, todo, out, options, max(1, min(workers, len(todo)))):
+        for name, error in _run(DATASETS[dataset], raw, todo, out, options, max(1, min(workers, len(todo)))):
             if error is None:
                 converted.append(name)
             else:
@@ -173,11 +173,11 @@ def _finished(path: Path) -> bool:
     return True
 
 
-def _convert_one(dataset: str, raw: Path, spec: Any, out: Path, options: Any) -> str | None:
-    """Convert one log; the error as one line, or None."""
+def _convert_one(module: str, raw: Path, spec: Any, out: Path, options: Any) -> str | None:
+    """Convert one log by a converter module's name; the error as one line, or None."""
     try:
         if not _finished(out / spec.name):  # it may be: a process that died after the log was whole
-            load(dataset).convert_log(raw, spec, out, options)
+            importlib.import_module(module).convert_log(raw, spec, out, options)
     except UserError as error:
         return str(error)
     except OSError as error:
@@ -190,12 +190,12 @@ def _convert_one(dataset: str, raw: Path, spec: Any, out: Path, options: Any) ->
 
 
 def _run(
-    dataset: str, raw: Path, specs: Sequence[Any], out: Path, options: Any, workers: int
+    module: str, raw: Path, specs: Sequence[Any], out: Path, options: Any, workers: int
 ) -> Iterator[tuple[str, str | None]]:
     """Yield (name, error or None) as logs end. A process that dies takes only its own log with it."""
     if workers == 1:
         for spec in specs:
-            yield spec.name, _convert_one(dataset, raw, spec, out, options)
+            yield spec.name, _convert_one(module, raw, spec, out, options)
         return
     waiting: list[Any] = list(reversed(specs))
     suspects: list[Any] = []
@@ -209,7 +209,7 @@ def _run(
                     queue = suspects if alone else waiting
                     while queue and len(flying) < (1 if alone else workers):
                         spec = queue.pop()
-                        flying[pool.submit(_convert_one, dataset, raw, spec, out, options)] = spec
+                        flying[pool.submit(_convert_one, module, raw, spec, out, options)] = spec
                     done, _ = wait(flying, return_when=FIRST_COMPLETED)
                     for future in done:
                         error = future.result()
