@@ -146,7 +146,8 @@ class Ground:
             raise ValueError("Ground needs a raster [H, W] and a positive resolution")
         if material.size and material.max() >= len(Material):
             raise ValueError("Ground.material must be values of Material")
-        object.__setattr__(self, "material", material)
+        # The kernels take writable arrays only: a second kind of array would be compiled a second time.
+        object.__setattr__(self, "material", material if material.flags.writeable else material.copy())
         object.__setattr__(self, "origin_xy", (float(self.origin_xy[0]), float(self.origin_xy[1])))
 
 

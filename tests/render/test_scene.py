@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drive.errors import UserError
+from drive.render.cast import cast
+from drive.render.lidar import NUSCENES_32, _returns, render_sweep
 from drive.render.scene import (
     BOX,
     COLOUR_MATTERS,
@@ -25,7 +27,7 @@ from drive.render.scene import (
     StaticScene,
     scene_solids,
 )
-from tests.render.worlds import one_actor, solids, world
+from tests.render.worlds import lidar_pose, one_actor, solids, world
 
 ARRAYS = ("kind", "centre", "half_size", "yaw", "material", "colour", "texture")
 
@@ -138,3 +140,11 @@ def test_bad_structures_are_refused() -> None:
         Ground(np.zeros((2, 2), np.uint8), 0.0, (0, 0))
     with pytest.raises(ValueError, match="Material"):
         Ground(np.full((2, 2), 200, np.uint8), 1.0, (0, 0))
+
+
+def test_a_loaded_scene_needs_no_second_compilation() -> None:
+    scene = StaticScene.from_bytes(random_scene(3, 5).to_bytes())
+    render_sweep(random_scene(3, 5), Actors.empty(), NUSCENES_32, lidar_pose(), lidar_pose(), np.random.default_rng(0))
+    before = len(_returns.signatures), len(cast.signatures)
+    render_sweep(scene, Actors.empty(), NUSCENES_32, lidar_pose(), lidar_pose(), np.random.default_rng(0))
+    assert (len(_returns.signatures), len(cast.signatures)) == before
