@@ -40,7 +40,7 @@ def radar_file(cloud: np.ndarray) -> bytes:
         f"# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\nFIELDS {names}\nSIZE {sizes}\nTYPE {kinds}\n"
         f"COUNT {counts}\nWIDTH {len(cloud)}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {len(cloud)}\nDATA binary\n"
     )
-    return head.encode() + cloud.astype(RADAR_DTYPE).tobytes()
+    return head.encode() + cloud.astype(RADAR_DTYPE).tobytes() + b"\n"  # the devkit insists on a byte after the last
 
 
 @dataclass
@@ -127,6 +127,7 @@ def build(root: Path, scenes: int = 2, samples: int = 3, points: int = 200, swee
                     cloud = np.zeros(5 * (k % 2), RADAR_DTYPE)
                     for name in RADAR_DTYPE.names or ():
                         cloud[name] = rng.integers(-100, 100, len(cloud))
+                    cloud["dyn_prop"], cloud["invalid_state"], cloud["ambig_state"] = 1, 0, 3  # what filters let pass
                     suffix, data = ".pcd", radar_file(cloud)
                 else:
                     picture, buffer = rng.integers(0, 255, (9, 16, 3), np.uint8), io.BytesIO()

@@ -67,7 +67,7 @@ def test_every_number_comes_back(raw: Any, tmp_path: Path) -> None:
                 elif sensor.modality == "lidar":
                     assert entry.points.tobytes() == data
                 else:
-                    assert _radar_bytes(entry) == data[data.index(b"DATA binary\n") + 12 :]
+                    assert _radar_bytes(entry) + b"\n" == data[data.index(b"DATA binary\n") + 12 :]
         frames = {log.frame(i).token: i for i in range(log.num_frames)}
         samples = [r for r in raw.tables["sample"] if r["token"] in frames]
         assert log.frame_timestamps_ns.tolist() == sorted(1000 * r["timestamp"] for r in samples)
