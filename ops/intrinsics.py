@@ -42,12 +42,14 @@ bits_float: Any = intrinsic(_bits_float)
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def exp32(x):  # type: ignore[no-untyped-def]
-    """e**x in float32, relative error below 1e-7 for -87 <= x <= 88, 1.6e-38 below that.
+    """e**x in float32, relative error below 1e-7 for -87 <= x <= 88, 1.6e-38 below that; NaN stays NaN.
 
     Branch-free, so LLVM turns a loop of it into vector instructions. x = n ln 2 + r; the polynomial of e**r is
     Cephes' expf; adding n to the exponent's bits multiplies by 2**n. Must not be compiled with reassociation.
     """
-    x = max(np.float32(x), np.float32(-87.0))
+    x = np.float32(x)
+    given = x
+    x = np.float32(-87.0) if x < np.float32(-87.0) else x
     magic = np.float32(12582912.0)  # 1.5 * 2**23: adding it rounds to a whole number, kept in the low bits
     shifted = x * np.float32(1.44269504) + magic
     n = shifted - magic
@@ -59,4 +61,5 @@ def exp32(x):  # type: ignore[no-untyped-def]
     p = p * r + np.float32(1.6666665459e-1)
     p = p * r + np.float32(5.0000001201e-1)
     p = p * r * r + r + np.float32(1.0)
-    return bits_float(np.int32(float_bits(p) + (float_bits(shifted) << np.int32(23))))
+    power = bits_float(np.int32(float_bits(p) + (float_bits(shifted) << np.int32(23))))
+    return power if given == given else given

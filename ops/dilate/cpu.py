@@ -1,4 +1,4 @@
-"""Dilation of sparse cells for the CPU: a dense map of rows and a dense map of marks, scanned in cell order."""
+"""Dilation of sparse cells for the CPU: dense maps of rows and of counts, scanned in cell order."""
 
 import numpy as np
 from numba import njit
@@ -10,53 +10,46 @@ CHANNELS = 16  # worth a thread in the backward pass
 
 
 @njit(cache=True, nogil=True)
-def _mark(coords, keep, reach, ny, nx, row_at, marks):  # type: ignore[no-untyped-def]
-    """Writes the input row at every cell and marks every cell within reach of a chosen one; counts the marked."""
-    marked = 0
+def _mark(coords, keep, reach, row_at, found):  # type: ignore[no-untyped-def]
+    """Writes the input row at every cell, and counts the chosen cells within reach of every cell; returns (D, E)."""
+    _, ny, nx = found.shape
+    marked = pairs = 0
     for v in range(coords.shape[0]):
         b, y, x = coords[v, 0], coords[v, 2], coords[v, 3]
         row_at[b, y, x] = v
         if keep[v]:
             for yy in range(max(y - reach, 0), min(y + reach, ny - 1) + 1):
                 for xx in range(max(x - reach, 0), min(x + reach, nx - 1) + 1):
-                    marked += 1 - marks[b, yy, xx]
-                    marks[b, yy, xx] = 1
-    return marked
+                    marked += found[b, yy, xx] == 0
+                    pairs += 1
+                    found[b, yy, xx] += 1
+    return marked, pairs
 
 
 @njit(cache=True, nogil=True)
-def _list(keep, reach, row_at, marks, cells, source, offsets):  # type: ignore[no-untyped-def]
-    """Lists the marked cells in order, with the number of chosen neighbours of each."""
-    batches, ny, nx = marks.shape
-    d = 0
-    offsets[0] = 0
+def _list(keep, reach, row_at, found, cells, source, neighbours, offsets):  # type: ignore[no-untyped-def]
+    """Lists the marked cells in order, then hands each chosen cell to all within reach. `found` becomes a cursor."""
+    batches, ny, nx = found.shape
+    d = total = 0
     for b in range(batches):
         for y in range(ny):
             for x in range(nx):
-                if marks[b, y, x]:
+                if found[b, y, x] > 0:
                     cells[d, 0], cells[d, 1], cells[d, 2], cells[d, 3] = b, 0, y, x
-                    source[d] = row_at[b, y, x]
-                    found = 0
+                    source[d], offsets[d] = row_at[b, y, x], total
+                    total += found[b, y, x]
+                    found[b, y, x] = offsets[d]
+                    d += 1
+    offsets[d] = total
+    for b in range(batches):
+        for y in range(ny):
+            for x in range(nx):
+                v = row_at[b, y, x]
+                if v >= 0 and keep[v]:
                     for yy in range(max(y - reach, 0), min(y + reach, ny - 1) + 1):
                         for xx in range(max(x - reach, 0), min(x + reach, nx - 1) + 1):
-                            v = row_at[b, yy, xx]
-                            found += v >= 0 and keep[v]
-                    offsets[d + 1] = offsets[d] + found
-                    d += 1
-
-
-@njit(cache=True, nogil=True)
-def _neighbours(cells, keep, reach, row_at, offsets, neighbours):  # type: ignore[no-untyped-def]
-    _, ny, nx = row_at.shape
-    for d in range(cells.shape[0]):
-        b, y, x = cells[d, 0], cells[d, 2], cells[d, 3]
-        place = offsets[d]
-        for yy in range(max(y - reach, 0), min(y + reach, ny - 1) + 1):
-            for xx in range(max(x - reach, 0), min(x + reach, nx - 1) + 1):
-                v = row_at[b, yy, xx]
-                if v >= 0 and keep[v]:
-                    neighbours[place] = v
-                    place += 1
+                            neighbours[found[b, yy, xx]] = v
+                            found[b, yy, xx] += 1
 
 
 def dilate(
@@ -65,12 +58,11 @@ def dilate(
     """See ops.dilate.dilate: (coords [D, 4], source [D], neighbours [E], offsets [D + 1])."""
     reach = kernel // 2
     row_at = np.full((batch_size, ny, nx), -1, np.int32)
-    marks = np.zeros((batch_size, ny, nx), np.uint8)
-    D = _mark(coords, keep, reach, ny, nx, row_at, marks)
+    found = np.zeros((batch_size, ny, nx), np.int32)
+    D, E = _mark(coords, keep, reach, row_at, found)
     cells, source, offsets = np.empty((D, 4), np.int64), np.empty(D, np.int64), np.empty(D + 1, np.int64)
-    _list(keep, reach, row_at, marks, cells, source, offsets)
-    neighbours = np.empty(offsets[-1], np.int64)
-    _neighbours(cells, keep, reach, row_at, offsets, neighbours)
+    neighbours = np.empty(E, np.int64)
+    _list(keep, reach, row_at, found, cells, source, neighbours, offsets)
     return cells, source, neighbours, offsets
 
 

@@ -91,12 +91,17 @@ def _paired(start, stop, a, b, area, grad_a, grad_b):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True)
+def half_diagonals(boxes):  # type: ignore[no-untyped-def]
+    """How far each box [N, 7] reaches from its centre, seen from above: [N]."""
+    reach = np.empty(boxes.shape[0])
+    for n in range(reach.size):
+        reach[n] = np.sqrt(boxes[n, 3] * boxes[n, 3] + boxes[n, 4] * boxes[n, 4]) / 2
+    return reach
+
+
+@njit(cache=True, nogil=True)
 def box_iou(a, i, b, j, three_d, scratch):  # type: ignore[no-untyped-def]
-    """IoU of box a[i] and box b[j] (rows x y z length width height yaw, float64); 0 where they cannot meet."""
-    dx, dy = a[i, 0] - b[j, 0], a[i, 1] - b[j, 1]
-    reach = (np.sqrt(a[i, 3] ** 2 + a[i, 4] ** 2) + np.sqrt(b[j, 3] ** 2 + b[j, 4] ** 2)) / 2
-    if not dx * dx + dy * dy <= reach * reach:
-        return 0.0
+    """IoU of box a[i] and box b[j] (rows x y z length width height yaw, float64)."""
     part, _ = overlap(a[i, 0], a[i, 1], a[i, 3], a[i, 4], a[i, 6], b[j, 0], b[j, 1], b[j, 3], b[j, 4], b[j, 6], scratch)
     size_a, size_b = a[i, 3] * a[i, 4], b[j, 3] * b[j, 4]
     if three_d:
@@ -111,10 +116,11 @@ def box_iou(a, i, b, j, three_d, scratch):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _matrix(start, stop, a, b, three_d, out):  # type: ignore[no-untyped-def]
-    scratch = new_scratch()
+    scratch, reach_a, reach_b = new_scratch(), half_diagonals(a), half_diagonals(b)
     for i in range(start, stop):
         for j in range(b.shape[0]):
-            out[i, j] = box_iou(a, i, b, j, three_d, scratch)
+            dx, dy, far = a[i, 0] - b[j, 0], a[i, 1] - b[j, 1], reach_a[i] + reach_b[j]
+            out[i, j] = box_iou(a, i, b, j, three_d, scratch) if dx * dx + dy * dy <= far * far else 0.0
 
 
 def iou_matrix(a: np.ndarray, b: np.ndarray, *, three_d: bool, threads: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 from ops import threads as threading
-from ops.rotated_iou.cpu import box_iou, new_scratch
+from ops.rotated_iou.cpu import box_iou, half_diagonals, new_scratch
 
 GRAIN = 256.0
 
@@ -12,25 +12,17 @@ GRAIN = 256.0
 @njit(cache=True, nogil=True)
 def _suppress(start, stop, boxes, bounds, thresholds, alive):  # type: ignore[no-untyped-def]
     """Rows bounds[g]:bounds[g + 1] are group g, best first; clears alive where a better kept box overlaps."""
-    scratch = new_scratch()
+    scratch, reach = new_scratch(), half_diagonals(boxes)
     for g in range(start, stop):
         first, last = bounds[g], bounds[g + 1]
-        n = last - first
-        x, y, reach = np.empty(n), np.empty(n), np.empty(n)
-        for i in range(n):
-            x[i], y[i] = boxes[first + i, 0], boxes[first + i, 1]
-            reach[i] = np.sqrt(boxes[first + i, 3] ** 2 + boxes[first + i, 4] ** 2) / 2
-        for i in range(n):
-            if not alive[first + i]:
+        for i in range(first, last):
+            if not alive[i]:
                 continue
-            for j in range(i + 1, n):
-                dx, dy, far = x[i] - x[j], y[i] - y[j], reach[i] + reach[j]
-                if (
-                    dx * dx + dy * dy <= far * far
-                    and alive[first + j]
-                    and box_iou(boxes, first + i, boxes, first + j, False, scratch) > thresholds[g]
-                ):
-                    alive[first + j] = False
+            for j in range(i + 1, last):
+                dx, dy, far = boxes[i, 0] - boxes[j, 0], boxes[i, 1] - boxes[j, 1], reach[i] + reach[j]
+                near = dx * dx + dy * dy <= far * far and alive[j]
+                if near and box_iou(boxes, i, boxes, j, False, scratch) > thresholds[g]:
+                    alive[j] = False
 
 
 def rotated_nms(

@@ -1,7 +1,7 @@
 """Ragged window attention for the CPU.
 
 One window and head at a time: keys and values transposed to [D, n], so that every inner loop runs along the window's
-tokens in vector registers; eight channels a pass keep the sums in registers. No score outlives its row.
+tokens in vector registers, and two queries share what they load. No score outlives its row.
 """
 
 import numpy as np
@@ -16,61 +16,60 @@ GRAIN = 20_000.0  # query-key pairs worth a thread
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _dots(row, matrix, n, out):  # type: ignore[no-untyped-def]
-    """out[j] = sum over c of row[c] * matrix[c, j]; channels padded to a multiple of 8."""
-    for c in range(0, row.size, 8):
-        r0, r1, r2, r3 = row[c], row[c + 1], row[c + 2], row[c + 3]
-        r4, r5, r6, r7 = row[c + 4], row[c + 5], row[c + 6], row[c + 7]
-        m0, m1, m2, m3 = matrix[c], matrix[c + 1], matrix[c + 2], matrix[c + 3]
-        m4, m5, m6, m7 = matrix[c + 4], matrix[c + 5], matrix[c + 6], matrix[c + 7]
+def _dots(x, y, matrix, n, x_out, y_out):  # type: ignore[no-untyped-def]
+    """x_out[j] = sum over c of x[c] * matrix[c, j], y_out likewise; channels padded to a multiple of 4."""
+    for c in range(0, x.size, 4):
+        x0, x1, x2, x3 = x[c], x[c + 1], x[c + 2], x[c + 3]
+        y0, y1, y2, y3 = y[c], y[c + 1], y[c + 2], y[c + 3]
         if c == 0:
             for j in range(n):
-                low = r0 * m0[j] + r1 * m1[j] + r2 * m2[j] + r3 * m3[j]
-                out[j] = low + r4 * m4[j] + r5 * m5[j] + r6 * m6[j] + r7 * m7[j]
+                m0, m1, m2, m3 = matrix[c, j], matrix[c + 1, j], matrix[c + 2, j], matrix[c + 3, j]
+                x_out[j] = x0 * m0 + x1 * m1 + x2 * m2 + x3 * m3
+                y_out[j] = y0 * m0 + y1 * m1 + y2 * m2 + y3 * m3
         else:
             for j in range(n):
-                low = r0 * m0[j] + r1 * m1[j] + r2 * m2[j] + r3 * m3[j]
-                out[j] += low + r4 * m4[j] + r5 * m5[j] + r6 * m6[j] + r7 * m7[j]
+                m0, m1, m2, m3 = matrix[c, j], matrix[c + 1, j], matrix[c + 2, j], matrix[c + 3, j]
+                x_out[j] += x0 * m0 + x1 * m1 + x2 * m2 + x3 * m3
+                y_out[j] += y0 * m0 + y1 * m1 + y2 * m2 + y3 * m3
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _weighted(weight, matrix, n, out):  # type: ignore[no-untyped-def]
-    """out[c] = sum over j of weight[j] * matrix[c, j]; channels padded to a multiple of 8."""
-    for c in range(0, out.size, 8):
-        m0, m1, m2, m3 = matrix[c], matrix[c + 1], matrix[c + 2], matrix[c + 3]
-        m4, m5, m6, m7 = matrix[c + 4], matrix[c + 5], matrix[c + 6], matrix[c + 7]
-        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0)
+def _weighted(x, y, matrix, n, x_out, y_out):  # type: ignore[no-untyped-def]
+    """x_out[c] = sum over j of x[j] * matrix[c, j], y_out likewise; channels padded to a multiple of 4."""
+    for c in range(0, x_out.size, 4):
+        x0 = x1 = x2 = x3 = y0 = y1 = y2 = y3 = np.float32(0)
         for j in range(n):
-            p = weight[j]
-            s0 += p * m0[j]
-            s1 += p * m1[j]
-            s2 += p * m2[j]
-            s3 += p * m3[j]
-            s4 += p * m4[j]
-            s5 += p * m5[j]
-            s6 += p * m6[j]
-            s7 += p * m7[j]
-        out[c], out[c + 1], out[c + 2], out[c + 3] = s0, s1, s2, s3
-        out[c + 4], out[c + 5], out[c + 6], out[c + 7] = s4, s5, s6, s7
+            m0, m1, m2, m3 = matrix[c, j], matrix[c + 1, j], matrix[c + 2, j], matrix[c + 3, j]
+            x0 += x[j] * m0
+            x1 += x[j] * m1
+            x2 += x[j] * m2
+            x3 += x[j] * m3
+            y0 += y[j] * m0
+            y1 += y[j] * m1
+            y2 += y[j] * m2
+            y3 += y[j] * m3
+        x_out[c], x_out[c + 1], x_out[c + 2], x_out[c + 3] = x0, x1, x2, x3
+        y_out[c], y_out[c + 1], y_out[c + 2], y_out[c + 3] = y0, y1, y2, y3
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _softmax(score, n):  # type: ignore[no-untyped-def]
-    """exp(score - max) in place; returns the maximum and the sum."""
-    top = score[0]
+def _softmax(x, y, n):  # type: ignore[no-untyped-def]
+    """exp(x - max x) in place, y likewise; returns both maxima and sums."""
+    x_top, y_top = x[0], y[0]
     for j in range(n):
-        top = max(top, score[j])
-    total = np.float32(0)
+        x_top, y_top = max(x_top, x[j]), max(y_top, y[j])
+    x_total = y_total = np.float32(0)
     for j in range(n):
-        e = exp32(score[j] - top)
-        score[j] = e
-        total += e
-    return top, total
+        x[j] = exp32(x[j] - x_top)
+        y[j] = exp32(y[j] - y_top)
+        x_total += x[j]
+        y_total += y[j]
+    return x_top, y_top, x_total, y_total
 
 
 @njit(cache=True, nogil=True)
 def _longest(start, stop, offsets):  # type: ignore[no-untyped-def]
-    longest = 0
+    longest = 1
     for w in range(start, stop):
         longest = max(longest, offsets[w + 1] - offsets[w])
     return longest
@@ -79,69 +78,93 @@ def _longest(start, stop, offsets):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _forward(start, stop, q, k, v, offsets, scale, out, logsumexp):  # type: ignore[no-untyped-def]
     _, H, D = q.shape
-    longest, channels = _longest(start, stop, offsets), (D + 7) // 8 * 8
+    longest, channels = _longest(start, stop, offsets), (D + 3) // 4 * 4
     kt = np.zeros((channels, longest), np.float32)
     vt = np.zeros((channels, longest), np.float32)
-    score = np.empty(longest, np.float32)
-    q_row, out_row = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
+    x, y = np.empty(longest, np.float32), np.empty(longest, np.float32)
+    qx, qy = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
+    ox, oy = np.empty(channels, np.float32), np.empty(channels, np.float32)
     for w in range(start, stop):
-        first, n = offsets[w], offsets[w + 1] - offsets[w]
+        first, last = offsets[w], offsets[w + 1]
+        n = last - first
         for h in range(H):
             for j in range(n):
                 for d in range(D):
                     kt[d, j] = k[first + j, h, d] * scale
                     vt[d, j] = v[first + j, h, d]
-            for i in range(first, first + n):
+            for i in range(first, last, 2):
+                i2 = min(i + 1, last - 1)  # the last token of an odd window is done twice
                 for d in range(D):
-                    q_row[d] = q[i, h, d]
-                _dots(q_row, kt, n, score)
-                top, total = _softmax(score, n)
-                _weighted(score, vt, n, out_row)
+                    qx[d], qy[d] = q[i, h, d], q[i2, h, d]
+                _dots(qx, qy, kt, n, x, y)
+                x_top, y_top, x_total, y_total = _softmax(x, y, n)
+                _weighted(x, y, vt, n, ox, oy)
                 for d in range(D):
-                    out[i, h, d] = out_row[d] / total
-                logsumexp[i, h] = top + np.log(total)
+                    out[i, h, d] = ox[d] / x_total
+                    out[i2, h, d] = oy[d] / y_total
+                logsumexp[i, h] = x_top + np.log(x_total)
+                logsumexp[i2, h] = y_top + np.log(y_total)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _score_gradient(weight, product, n, shift, delta):  # type: ignore[no-untyped-def]
+    """Scores become softmax weights; products (gradient of the weights) become gradients of the scores."""
+    for j in range(n):
+        p = exp32(weight[j] - shift)
+        weight[j] = p
+        product[j] = p * (product[j] - delta)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _add_outer(x, y, x_weight, y_weight, n, matrix):  # type: ignore[no-untyped-def]
+    """matrix[c, j] += x_weight[c] * x[j] + y_weight[c] * y[j]."""
+    for c in range(matrix.shape[0]):
+        a, b = x_weight[c], y_weight[c]
+        for j in range(n):
+            matrix[c, j] += a * x[j] + b * y[j]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _backward(start, stop, grad, q, k, v, offsets, out, logsumexp, scale, grad_q, grad_k, grad_v):  # type: ignore[no-untyped-def]
     _, H, D = q.shape
-    longest, channels = _longest(start, stop, offsets), (D + 7) // 8 * 8
+    longest, channels = _longest(start, stop, offsets), (D + 3) // 4 * 4
     kt = np.zeros((channels, longest), np.float32)
     vt = np.zeros((channels, longest), np.float32)
     grad_kt, grad_vt = np.empty((D, longest), np.float32), np.empty((D, longest), np.float32)
-    weight, product = np.empty(longest, np.float32), np.empty(longest, np.float32)
-    q_row, g_row, dq_row = (
-        np.zeros(channels, np.float32),
-        np.zeros(channels, np.float32),
-        np.zeros(channels, np.float32),
-    )
+    px, py = np.empty(longest, np.float32), np.empty(longest, np.float32)
+    sx, sy = np.empty(longest, np.float32), np.empty(longest, np.float32)
+    qx, qy = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
+    gx, gy = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
+    dx, dy = np.empty(channels, np.float32), np.empty(channels, np.float32)
     for w in range(start, stop):
-        first, n = offsets[w], offsets[w + 1] - offsets[w]
+        first, last = offsets[w], offsets[w + 1]
+        n = last - first
         for h in range(H):
             for j in range(n):
                 for d in range(D):
-                    kt[d, j] = k[first + j, h, d] * scale
+                    kt[d, j] = k[first + j, h, d]
                     vt[d, j] = v[first + j, h, d]
                     grad_kt[d, j] = grad_vt[d, j] = 0
-            for i in range(first, first + n):
-                delta = np.float32(0)
+            for i in range(first, last, 2):
+                i2 = min(i + 1, last - 1)
+                delta_x = delta_y = np.float32(0)
                 for d in range(D):
-                    q_row[d], g_row[d] = q[i, h, d], grad[i, h, d]
-                    delta += grad[i, h, d] * out[i, h, d]
-                _dots(q_row, kt, n, weight)
-                _dots(g_row, vt, n, product)
-                shift = logsumexp[i, h]
-                for j in range(n):
-                    p = exp32(weight[j] - shift)
-                    weight[j] = p
-                    product[j] = p * (product[j] - delta)
-                _weighted(product, kt, n, dq_row)
+                    qx[d], qy[d] = q[i, h, d] * scale, q[i2, h, d] * scale
+                    gx[d], gy[d] = grad[i, h, d], grad[i2, h, d]
+                    delta_x += grad[i, h, d] * out[i, h, d]
+                    delta_y += grad[i2, h, d] * out[i2, h, d]
+                _dots(qx, qy, kt, n, px, py)
+                _dots(gx, gy, vt, n, sx, sy)
+                _score_gradient(px, sx, n, logsumexp[i, h], delta_x)
+                _score_gradient(py, sy, n, logsumexp[i2, h], delta_y)
+                _weighted(sx, sy, kt, n, dx, dy)
                 for d in range(D):
-                    grad_q[i, h, d] = dq_row[d]
-                    q_d, g_d, to_k, to_v = q_row[d] * scale, g_row[d], grad_kt[d], grad_vt[d]
-                    for j in range(n):
-                        to_k[j] += product[j] * q_d
-                        to_v[j] += weight[j] * g_d
+                    grad_q[i, h, d] = dx[d] * scale
+                    grad_q[i2, h, d] = dy[d] * scale
+                    if i2 == i:  # the last token of an odd window must not count twice
+                        qy[d] = gy[d] = 0
+                _add_outer(sx, sy, qx, qy, n, grad_kt)
+                _add_outer(px, py, gx, gy, n, grad_vt)
             for j in range(n):
                 for d in range(D):
                     grad_k[first + j, h, d] = grad_kt[d, j]
