@@ -64,8 +64,11 @@ class DetectionMetrics:
 
     ap: f64 [K, T]. tp_errors: f64 [K, 5] in the order of TP_ERRORS; tp_defined bool [K, 5] says which count. band_ap:
     f64 [K, D] mean over the thresholds; band_truth int64 [K, D]. truth_count, prediction_count int64 [K] after the
-    filters. curves: one a (class, threshold). missed, false: int64 [F] boxes a frame at the TP threshold, where a false
-    box counts only from the score at which its class's F1 is best (see ``operating_points`` f64 [K]).
+    filters. curves: one a (class, threshold).
+
+    For pictures, at the TP threshold and from each class's operating point on (f64 [K], the score at which its F1 is
+    best): found bool [N] of the filtered ground truth; right and shown bool [M] of the filtered predictions; missed and
+    false int64 [F] boxes a frame.
     """
 
     config: NuScenesConfig
@@ -78,6 +81,9 @@ class DetectionMetrics:
     prediction_count: np.ndarray
     curves: dict[tuple[str, float], Curve]
     operating_points: np.ndarray
+    found: np.ndarray
+    right: np.ndarray
+    shown: np.ndarray
     missed: np.ndarray
     false: np.ndarray
 
@@ -191,7 +197,7 @@ def evaluate(
     truth_range, pred_range = ego_distance(truth, frames), ego_distance(predictions, frames)
     ap, band_ap, band_truth = np.zeros((len(names), len(thresholds))), np.zeros(shape), np.zeros(shape, dtype=np.int64)
     tp_errors, best_scores = np.ones((len(names), len(TP_ERRORS))), np.full(len(names), np.inf)
-    missed, false = np.zeros(len(frames), dtype=np.int64), np.zeros(len(frames), dtype=np.int64)
+    found, right, shown = (np.zeros(len(rows), dtype=bool) for rows in (truth, predictions, predictions))
     curves: dict[tuple[str, float], Curve] = {}
 
     for k, name in enumerate(names):
@@ -211,11 +217,10 @@ def evaluate(
 
         hit = match[tp] >= 0
         best_scores[k] = operating_point(hit, scores, len(rows_t))
-        shown = scores >= best_scores[k]
-        np.add.at(false, frame_p[shown & ~hit], 1)
-        found = np.zeros(len(rows_t), dtype=bool)
-        found[match[tp][shown & hit]] = True
-        np.add.at(missed, frame_t[~found], 1)
+        above = scores >= best_scores[k]
+        shown[rows_p[above]] = True
+        right[rows_p[hit]] = True
+        found[rows_t[match[tp][above & hit]]] = True
 
     return DetectionMetrics(
         config=config,
@@ -228,6 +233,9 @@ def evaluate(
         prediction_count=np.bincount(predictions.label, minlength=len(names)),
         curves=curves,
         operating_points=best_scores,
-        missed=missed,
-        false=false,
+        found=found,
+        right=right,
+        shown=shown,
+        missed=np.bincount(truth.frame[~found], minlength=len(frames)),
+        false=np.bincount(predictions.frame[shown & ~right], minlength=len(frames)),
     )

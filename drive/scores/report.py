@@ -41,13 +41,15 @@ class Provenance:
 class Report:
     """A score: the metric's own object, the frames it covers, what is missing, where it comes from.
 
+    kept_truth, kept_predictions: the boxes that passed the metric's filters, global frame.
     missing_frames: labelled frames without any prediction; they count as empty. extra_frames: how many predicted frames
     the logs do not have; they do not count.
     """
 
     metrics: DetectionMetrics
     truth: GroundTruth
-    predictions: EvalBoxes
+    kept_truth: EvalBoxes
+    kept_predictions: EvalBoxes
     raw_truth_count: np.ndarray
     raw_prediction_count: np.ndarray
     missing_frames: list[str]
@@ -232,7 +234,8 @@ def score_boxes(
     return Report(
         metrics=evaluate(kept_truth, kept, truth.frames, config),
         truth=truth,
-        predictions=predictions,
+        kept_truth=kept_truth,
+        kept_predictions=kept,
         raw_truth_count=np.bincount(truth.boxes.label, minlength=count),
         raw_prediction_count=np.bincount(predictions.label, minlength=count),
         missing_frames=missing,

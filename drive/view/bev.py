@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from drive.geometry.box import corners_bev
-from drive.logs.maps import MapFeature
+from drive.logs.maps import MapFeature, in_box
 from drive.view.ink import (
     BACKGROUND,
     EGO,
@@ -100,13 +100,52 @@ def draw_bev(
 
     Raises ValueError for another ``colour_by``.
     """
+    ground = draw_ground(points, map_features=map_features, colour_by=colour_by, range_m=range_m, size_px=size_px)
+    return draw_boxes_on(
+        ground, boxes=boxes, found=found, predictions=predictions, scores=scores, labels=labels, right=right,
+        class_names=class_names, title=title,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What lies under the boxes, drawn once for pictures that differ only in their boxes (runs side by side)."""
+
+    view: View
+    image: Image.Image
+
+
+def draw_ground(
+    points: np.ndarray,
+    *,
+    map_features: Sequence[MapFeature] = (),
+    colour_by: str = "height",
+    range_m: tuple[float, float, float, float] | None = None,
+    size_px: int = 900,
+) -> Ground:
+    """Map, range rings and points; arguments as of ``draw_bev``."""
     x0, y0, x1, y1 = range_m or fitting_range(points)
-    scale = _SUPERSAMPLE * size_px / max(x1 - x0, y1 - y0)
-    view = View(x0, y0, x1, y1, scale)
+    view = View(x0, y0, x1, y1, _SUPERSAMPLE * size_px / max(x1 - x0, y1 - y0))
     image = Image.new("RGB", view.size, BACKGROUND)
     _draw_map(image, view, map_features)
     _draw_rings(image, view)
-    image = _draw_points(image, view, points, colour_by)
+    return Ground(view, _draw_points(image, view, points, colour_by))
+
+
+def draw_boxes_on(
+    ground: Ground,
+    *,
+    boxes: np.ndarray | None = None,
+    found: np.ndarray | None = None,
+    predictions: np.ndarray | None = None,
+    scores: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    right: np.ndarray | None = None,
+    class_names: Sequence[str] = (),
+    title: str = "",
+) -> Image.Image:
+    """The finished picture of a ground; arguments as of ``draw_bev``. The ground stays as it is."""
+    view, image = ground.view, ground.image.copy()
     draw = ImageDraw.Draw(image)
     _draw_ego(draw, view)
     entries: list[tuple[str, Colour]] = []
@@ -128,7 +167,7 @@ def draw_bev(
             entries += [(class_names[label], class_colour(label)) for label in present]
         else:
             entries += [("prediction", RIGHT)]
-    small = image.resize((view.size[0] // _SUPERSAMPLE, view.size[1] // _SUPERSAMPLE), Image.Resampling.LANCZOS)
+    small = image.reduce(_SUPERSAMPLE)
     draw = ImageDraw.Draw(small)
     if title:
         draw.text((10, 8), title, fill=PAPER, font=font(15))
@@ -137,14 +176,19 @@ def draw_bev(
 
 
 def _draw_map(image: Image.Image, view: View, features: Sequence[MapFeature]) -> None:
+    features = in_box(features, (view.x0, view.y0, view.x1, view.y1))
     draw = ImageDraw.Draw(image)
     width = max(1, round(0.12 * view.pixels_per_m))
     for kind, colour in _AREAS.items():
         for feature in (f for f in features if f.kind == kind and len(f.geometry) > 2):
-            # Holes need their own layer: a polygon of Pillow has none.
+            holes = [hole for hole in feature.holes if len(hole) > 2]
+            if not holes:
+                draw.polygon(_flat(view, feature.geometry), fill=colour)
+                continue
+            # A polygon of Pillow has no holes: they need a layer of their own.
             mask = Image.new("1", image.size)
             ImageDraw.Draw(mask).polygon(_flat(view, feature.geometry), fill=1)
-            for hole in (h for h in feature.holes if len(h) > 2):
+            for hole in holes:
                 ImageDraw.Draw(mask).polygon(_flat(view, hole), fill=0)
             image.paste(colour, mask=mask)
     for kind, line_colour in _LINES.items():
@@ -174,7 +218,7 @@ def _draw_points(image: Image.Image, view: View, points: np.ndarray, colour_by: 
         raise ValueError(f"colour_by is 'height' or 'intensity', not {colour_by!r}")
     pixels = np.floor(view.pixels(points)).astype(np.int64)
     width, height = image.size
-    inside = (pixels >= 0).all(axis=1) & (pixels[:, 0] < width - 1) & (pixels[:, 1] < height - 1)
+    inside = (pixels >= 0).all(axis=1) & (pixels[:, 0] < width - 2) & (pixels[:, 1] < height - 2)
     pixels, kept = pixels[inside], points[inside]
     if colour_by == "intensity":
         colours = ramp(np.sqrt(np.clip(kept[:, 3], 0, None)), 0.0, 1.0)
@@ -183,7 +227,9 @@ def _draw_points(image: Image.Image, view: View, points: np.ndarray, colour_by: 
     # The highest last, so that a roof is not hidden by the ground under it.
     order = np.argsort(kept[:, 2], kind="stable")
     canvas = np.asarray(image).copy()
-    for du, dv in ((0, 0), (0, 1), (1, 0), (1, 1)):
+    # A thin scan gets larger dots.
+    dot = 2 if len(kept) > 60_000 else 3
+    for du, dv in np.ndindex(dot, dot):
         canvas[pixels[order, 1] + dv, pixels[order, 0] + du] = colours[order]
     return Image.fromarray(canvas)
 

@@ -78,8 +78,8 @@ def _within_lens(places: np.ndarray, sensor: Sensor) -> np.ndarray:
     assert sensor.height is not None
     straight, _ = project(places.reshape(-1, 3), sensor.intrinsics)
     centre = np.array([sensor.width, sensor.height]) / 2
-    inside: np.ndarray = (np.abs(straight - centre) <= 1.3 * centre).all(axis=1)
-    return np.asarray(inside.reshape(len(places), -1).all(axis=1))
+    inside = np.all(np.abs(straight - centre) <= 1.3 * centre, axis=1).reshape(len(places), -1)
+    return np.asarray(np.all(inside, axis=1))
 
 
 def draw_camera(

@@ -26,7 +26,7 @@ CLASS_COLOURS: tuple[Colour, ...] = (
 )  # fmt: skip
 
 # Dark violet, blue, green, yellow: rises in lightness, so that it reads without colour too.
-_RAMP = np.array([[72, 62, 140], [58, 110, 180], [48, 160, 160], [110, 200, 110], [245, 230, 100]], dtype=np.float64)
+_RAMP = np.array([[98, 92, 178], [70, 130, 200], [60, 175, 170], [110, 200, 110], [245, 230, 100]], dtype=np.float64)
 
 
 def class_colour(label: int) -> Colour:
