@@ -1,0 +1,103 @@
+"""``make demo``: a town recorded in raw nuScenes shape, converted, learned by two detectors, scored, shown.
+
+Every step is a command that a user would type; this only runs them in a row and gathers their figures.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from configs.stages import Stages
+from drive.errors import UserError
+
+RUNS = ("pillars", "swformer")
+
+
+@dataclass(frozen=True)
+class DemoArguments:
+    """Raw logs to trained detectors, their scores and a page to look at."""
+
+    out: Path = Path("runs/demo")
+    """Folder of the demo; what is there already is used again."""
+    scenes: int = 10
+    """Training scenes of the town."""
+    val_scenes: int = 3
+    """Scenes of another town, for scoring."""
+    seconds: float = 20.0
+    """Length of a scene."""
+    image_width: int = 400
+    """Of the camera images."""
+    train_seconds: float = 170.0
+    """Training time of each detector."""
+    seed: int = 0
+    """Of the town and of the training."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo. Exit status 0; 2 where a step failed."""
+    arguments = tyro.cli(DemoArguments, args=argv, prog="make demo")
+    try:
+        demo(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def demo(arguments: DemoArguments) -> None:
+    """All stages; ``summary.json`` is written after each."""
+    out, stages = arguments.out, Stages(arguments.out)
+    raw, logs = out / "raw", out / "logs"
+    if not (raw / "v1.0-town" / "splits.json").is_file():
+        sizes = ["--scenes", arguments.scenes, "--val-scenes", arguments.val_scenes, "--seconds", arguments.seconds]
+        stages.run(
+            "town",
+            ["data_tools.town", raw, *map(str, sizes), "--image-width", str(arguments.image_width)]
+            + ["--seed", str(arguments.seed)],
+        )
+    stages.run("convert", ["drive", "convert", "nuscenes", raw, logs, "--version", "v1.0-town"])
+    stages.run("verify", ["drive", "verify", logs])
+    for name in RUNS:
+        stages.run(
+            f"train.{name}",
+            ["drive", "train", f"configs.town_{name}", "--out", out / name]
+            + ["--data.train-logs", logs, "--data.val-logs", logs, "--seed", str(arguments.seed)]
+            + ["--train.max-seconds", str(arguments.train_seconds)],
+        )
+    stages.add({"seconds.train": round(sum(stages.figures[f"seconds.train.{name}"] for name in RUNS), 2)})
+    for name in RUNS:
+        stages.run(f"score.{name}", ["drive", "score", out / name])
+        stages.add(detection_figures(name, out / name))
+    stages.run("report", ["drive", "view", *[out / name for name in RUNS], "--out", out / "report.html"])
+    stages.add({})
+    best = max(RUNS, key=lambda name: stages.figures[f"detection.{name}.car_ap"])
+    for name in RUNS:
+        figures = stages.figures
+        print(f"{name:9s} car AP {figures[f'detection.{name}.car_ap']:.3f}  mAP {figures[f'detection.{name}.mAP']:.3f}")
+    print(f"better: {best}; {stages.figures['seconds.total']:.0f} s in all; open {out / 'report.html'}")
+
+
+def detection_figures(name: str, run: Path) -> dict[str, object]:
+    """Figures of a scored run. mAP is the mean over the classes that the scored logs hold."""
+    scores = json.loads((run / "scores.json").read_text())
+    return {
+        f"detection.{name}.car_ap": scores["ap.car"],
+        f"detection.{name}.mAP": scores["mAP_present"],
+        f"detection.{name}.mAP_ten_classes": scores["mAP"],
+        f"detection.{name}.NDS": scores["NDS"],
+        **{
+            f"detection.{name}.ap.{key[3:]}": v
+            for key, v in scores.items()
+            if key.startswith("ap.") and "." not in key[3:]
+        },
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""``drive train``, ``drive score``, ``drive view``: the verbs that work on a run's folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from drive.boxes.detections import DetectionSet, write_detections
+from drive.detect import TrainedDetector, load
+from drive.errors import UserError
+from drive.experiment import Experiment
+from drive.recipes import load_recipe, override
+from drive.samples.classes import NUSCENES_CLASSES, ClassMap
+from drive.samples.frame_dataset import FrameDataset, find_logs
+from drive.scores.ground_truth import load_ground_truth
+from drive.scores.report import Report, place_detections, score_file, score_run, write_scores
+from drive.scores.submission import write_submission
+from drive.train.evaluate import detect_dataset
+from drive.train.loop import train
+
+TRAIN_HELP = """drive train RECIPE [--out FOLDER] [--FIELD VALUE ...]
+
+RECIPE is a module with a function experiment(), such as configs.town_swformer.
+--out        the run's folder (default runs/<the recipe's name>); the same command goes on where it was stopped
+--FIELD      any field of the recipe, as --train.epochs 12 or --data.train-logs LOGS; all of them follow.
+"""
+
+
+def train_command(argv: Sequence[str]) -> int:
+    """``drive train``."""
+    words = list(argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(TRAIN_HELP)
+        return 0
+    experiment = load_recipe(words.pop(0))
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--out", type=Path, default=Path("runs") / experiment.name)
+    own, rest = parser.parse_known_args(words)
+    experiment = override(experiment, rest)
+    summary = train(experiment, own.out)
+    Console().print(f"{summary.steps} steps in {summary.seconds:.0f} s -> {summary.weights}", highlight=False)
+    return 0
+
+
+def detect_run(run: Path, logs: Sequence[str | Path] = (), split: str = "", device: str = "cpu") -> DetectionSet:
+    """Detections of a run's scoring logs (or of ``logs``), written to ``detections.arrow`` in the run's folder."""
+    detector = load(run, device)
+    data = detector.experiment.data
+    paths = scoring_logs(detector.experiment, logs, split)
+    found = detect_dataset(
+        detector.module,
+        FrameDataset.of(data, paths),
+        detector.class_names,
+        batch_size=data.batch_size,
+        device=detector.device,
+        progress="detecting",
+    )
+    write_detections(run / "detections.arrow", found)
+    _write_submission(detector, found, paths, run / "submission.json")
+    return found
+
+
+def scoring_logs(experiment: Experiment, logs: Sequence[str | Path] = (), split: str = "") -> list[Path]:
+    """The logs that an experiment is scored on, or those of the folders that are named instead."""
+    if logs:
+        return find_logs(logs, split)
+    if not experiment.data.val_logs:
+        raise UserError("data.val_logs", "the run names no logs for scoring", "give --logs")
+    return find_logs(experiment.data.val_logs, split or experiment.data.val_split)
+
+
+def _write_submission(detector: TrainedDetector, found: DetectionSet, paths: Sequence[Path], out: Path) -> None:
+    truth = load_ground_truth(paths, _score_classes(detector.experiment.data.class_map))
+    boxes, _, _ = place_detections(found, truth)
+    meta = {"use_camera": False, "use_lidar": True, "use_radar": False, "use_map": False, "use_external": False}
+    write_submission(out, boxes, truth.frames.ids, truth.class_names, meta)
+
+
+def _score_classes(trained: ClassMap) -> ClassMap:
+    """nuScenes' ten classes where the detector's are among them (the official figure), else the detector's own."""
+    return NUSCENES_CLASSES if set(trained.names) <= set(NUSCENES_CLASSES.names) else trained
+
+
+@dataclass(frozen=True)
+class ScoreArguments:
+    """Score a run, its detections.arrow, or any nuScenes submission JSON."""
+
+    what: Annotated[Path, tyro.conf.Positional]
+    """A run's folder (its weights are run first), a detections.arrow, or a nuScenes submission .json."""
+    logs: tuple[Path, ...] = ()
+    """Converted logs with the labels; a run knows its own."""
+    split: str = ""
+    """Only the logs of this split."""
+    again: bool = True
+    """Run the weights even where detections.arrow is there."""
+    device: str = "cpu"
+    """Torch device for a run's weights."""
+    out: Path | None = None
+    """Where a file's scores go (a run's go to scores.json in its folder)."""
+
+
+def score_command(argv: Sequence[str]) -> int:
+    """``drive score``."""
+    arguments = tyro.cli(ScoreArguments, args=list(argv), prog="drive score")
+    report = score(arguments)
+    report.print()
+    return 0
+
+
+def score(arguments: ScoreArguments) -> Report:
+    """Score what ``drive score`` was asked to.
+
+    Raises:
+        UserError: nothing there, logs that are needed and not named, a broken file.
+    """
+    what = arguments.what
+    if what.is_dir():
+        experiment = Experiment.read(what / "config.json")
+        if arguments.again or not (what / "detections.arrow").is_file():
+            detect_run(what, arguments.logs, arguments.split, arguments.device)
+        paths = scoring_logs(experiment, arguments.logs, arguments.split)
+        return score_run(what, paths, _score_classes(experiment.data.class_map))
+    if not arguments.logs:
+        raise UserError(what, "the labels to score it against are not named", "give --logs FOLDER")
+    report = score_file(what, find_logs(arguments.logs, arguments.split))
+    if arguments.out is not None:
+        write_scores(arguments.out, report.to_dict())
+    return report
