@@ -1,5 +1,7 @@
 """The sparse pyramid: which voxel a coarse cell takes, and who its children are."""
 
+import itertools
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,7 +67,7 @@ cells = st.sets(st.tuples(st.integers(0, 1), st.integers(0, 95), st.integers(0, 
 @given(cells)
 def test_every_voxel_has_its_own_parent_and_every_choice_is_a_child(occupied: set[tuple[int, int, int]]) -> None:
     levels = build_levels(rows(*occupied), GRID)
-    for fine, coarse in zip(levels[:-1], levels[1:], strict=True):
+    for fine, coarse in itertools.pairwise(levels):
         ratio = coarse.grid.stride // fine.grid.stride
         expected = fine.coords.clone()
         expected[:, 2:] //= ratio
