@@ -16,6 +16,8 @@ from data_tools.town.sensors import LIDAR_START_RAD
 FILL = {"car": 0.75, "truck": 0.8, "bus": 0.75, "bicycle": 0.4, "pedestrian": 0.6, "cone": 0.5}
 VISIBILITY_EDGES = (0.4, 0.6, 0.8)
 MOVING_MPS = 0.3
+# Range noise puts half of a face's returns outside it: boxes are drawn this much larger at the sides and the top.
+BOX_MARGIN = 0.04
 
 
 def beam_delay(centres: np.ndarray, lidar_from_global: np.ndarray, period_s: float) -> np.ndarray:
@@ -23,6 +25,12 @@ def beam_delay(centres: np.ndarray, lidar_from_global: np.ndarray, period_s: flo
     local = centres @ lidar_from_global[:3, :3].T + lidar_from_global[:3, 3]
     turned = np.mod(LIDAR_START_RAD - np.arctan2(local[:, 1], local[:, 0]), 2 * np.pi)
     return (turned / (2 * np.pi) - 1.0) * period_s
+
+
+def label_boxes(poses: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Boxes [N, 7] (x y z length width height yaw) of things standing at `poses` [N, 3] with bodies `sizes` [N, 3]."""
+    drawn = sizes + BOX_MARGIN * np.array([2.0, 2.0, 1.0])
+    return np.column_stack([poses[:, :2], drawn[:, 2] / 2, drawn, poses[:, 2]])
 
 
 @numba.njit(cache=True, nogil=True)

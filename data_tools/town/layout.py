@@ -15,7 +15,7 @@ from drive.geometry.polylines import arc_length, offset_polyline, point_at, resa
 
 LANE_WIDTH = 3.5
 CYCLE_STRIP = 1.2
-PARKING_STRIP = 2.4
+PARKING_STRIP = 2.6
 WALKWAY = 3.2
 CROSSING_NEAR, CROSSING_FAR = 1.0, 4.0  # a crossing's distance from the road's mouth
 STOP_LINE = 5.0  # distance of the stop line from the mouth
@@ -154,7 +154,7 @@ def build_town(name: str, seed: int, columns: int = 4, rows: int = 4) -> Town:
     _add_lanes(town)
     _add_corners(town)
     _add_connectors(town)
-    for node, arms in enumerate(town.arms):
+    for arms in town.arms:
         for road, end in arms:
             if len(arms) >= 3 and rng.random() < 0.85:
                 length = town.roads[road].length
@@ -168,7 +168,7 @@ def build_town(name: str, seed: int, columns: int = 4, rows: int = 4) -> Town:
 def _plan_roads(rng: np.random.Generator, columns: int, rows: int) -> list[tuple[int, int, int, bool]]:
     """Which nodes are joined, with lanes per direction and parking: whole streets share a cross-section."""
     wide_column, wide_row = int(rng.integers(1, columns - 1)), int(rng.integers(1, rows - 1))
-    parking_columns, parking_rows = rng.random(columns) < 0.75, rng.random(rows) < 0.75
+    parking_columns, parking_rows = rng.random(columns) < 0.85, rng.random(rows) < 0.85
     roads = []
     for i in range(columns):
         for j in range(rows - 1):

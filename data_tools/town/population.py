@@ -93,15 +93,18 @@ class _Crew:
     def __init__(self, town: Town, rng: np.random.Generator, seconds: float, near: np.ndarray) -> None:
         self.town, self.rng, self.seconds = town, rng, seconds
         self.near = near  # [K, 2] points on the ego's way
+        self.lane_distance = [min(self.distance(point) for point in lane.centre[::8]) for lane in town.lanes]
         self.movers: list[Mover] = []
         self.bodies: list[Body] = []
         self.still: list[tuple[float, float, float]] = []
         self.still_bodies: list[Body] = []
         self.circles: list[tuple[float, float, float]] = []  # taken ground of vehicles: x, y, radius
+        self.walkers: list[np.ndarray] = []
         self.rectangles: list[np.ndarray] = []
 
     def distance(self, point: np.ndarray) -> float:
-        return float(np.min(np.hypot(*(self.near - point).T)))
+        offset = self.near - point
+        return float(np.sqrt(np.einsum("ij,ij->i", offset, offset).min()))
 
     def free(self, x: float, y: float, radius: float) -> bool:
         return all((x - a) ** 2 + (y - b) ** 2 > (radius + r) ** 2 for a, b, r in self.circles)
@@ -111,8 +114,9 @@ class _Crew:
         town, rng, cyclist = self.town, self.rng, kind == "bicycle"
         body = make_body(kind, rng)
         half = body.size[0] / 2
-        for _ in range(60):
-            lane = town.lanes[int(rng.integers(len(town.lanes)))]
+        lanes = [lane for lane, distance in zip(town.lanes, self.lane_distance, strict=True) if distance < reach]
+        for _ in range(40):
+            lane = lanes[int(rng.integers(len(lanes)))]
             if cyclist and lane.order != town.roads[lane.road].lanes - 1:
                 continue
             length = float(arc_length(lane.centre)[-1])
@@ -147,7 +151,7 @@ class _Crew:
             path = pedestrian_path(self.town, links, rng, place, pace * (self.seconds + WARM_UP) + 120.0, right)
             start = float(rng.uniform(2.0, 0.8 * self.town.roads[place[0]].length))
             point = point_at(path.points, np.array([start]))[0]
-            if self.distance(point) > NEAR or not self.clear_walkway(point):
+            if self.distance(point) > 0.8 * NEAR or not self.clear_walkway(point):
                 continue
             body = make_body("pedestrian", rng)
             half, width = body.size[0] / 2, body.size[1] / 2
@@ -156,8 +160,6 @@ class _Crew:
             self.walkers.append(point)
             return True
         return False
-
-    walkers: list[np.ndarray]
 
     def clear_walkway(self, point: np.ndarray) -> bool:
         return all(float(np.hypot(*(point - other))) > 1.6 for other in self.walkers)
@@ -197,21 +199,24 @@ def populate(town: Town, scene_seed: int, seconds: float, standing_start: bool) 
     start = int(ego.start / 4.0)
     reach = int((ego.desired_speed * (seconds + WARM_UP) * 0.65 + 35.0) / 4.0)
     crew = _Crew(town, rng, seconds, way[max(start - 6, 0) : start + reach])
-    crew.walkers = []
     crew.movers.append(ego)
     x, y = point_at(ego.path.points, np.array([ego.start]))[0]
     crew.circles.append((float(x), float(y), 5.0))
-    wanted = {"bus": rng.integers(2, 4), "truck": rng.integers(2, 5), "bicycle": rng.integers(4, 7),
-              "car": rng.integers(14, 21)}  # fmt: skip
+    wanted = {
+        "bus": rng.integers(3, 6),
+        "truck": rng.integers(4, 7),
+        "bicycle": rng.integers(8, 12),
+        "car": rng.integers(20, 28),
+    }
     for kind, count in wanted.items():
         for _ in range(int(count)):
-            crew.drive(kind, NEAR if kind in ("car", "bicycle") else 0.6 * NEAR)
+            crew.drive(kind, NEAR if kind == "car" else 0.7 * NEAR)
     roads = [road for road in town.roads if crew.distance(road.along(0.0, road.length, 0.0)[::8].mean(axis=0)) < 90.0]
     _work_sites(crew, rng, roads)
     _parked(crew, rng, roads)
     links = walk_links(town)
     places = sorted(place for place in links if town.roads[place[0]] in roads)
-    for _ in range(int(rng.integers(12, 17))):
+    for _ in range(int(rng.integers(24, 33))):
         crew.walk(links, places)
     _standing(crew, rng, roads)
     history = simulate(crew.movers, -WARM_UP, seconds)
@@ -248,13 +253,15 @@ def _beside(road: Road, along: float, offset: float) -> tuple[float, float, floa
 
 def _work_sites(crew: _Crew, rng: np.random.Generator, roads: list[Road]) -> None:
     """Rows of cones along the parking strip (or behind the walkway where there is none)."""
-    total = int(rng.integers(8, 14))
-    for road in _by_distance(crew, rng, roads):
+    total = int(rng.integers(14, 22))
+    for _ in range(200):
         if len(crew.still) >= total:
             break
-        side = float(rng.choice([-1.0, 1.0]))
+        road, side = roads[int(rng.integers(len(roads)))], float(rng.choice([-1.0, 1.0]))
         count = int(rng.integers(3, 6))
         spacing, begin = rng.uniform(1.8, 3.0), rng.uniform(14.0, max(road.length - 30.0, 15.0))
+        if crew.distance(road.along(begin, begin + 1.0, 0.0)[0]) > 16.0:
+            continue
         inner = road.lane_edge + CYCLE_STRIP + 0.4
         for k in range(count):
             # The first two cones slant in from the kerb, the rest run along the lane.
@@ -275,7 +282,7 @@ def _by_distance(crew: _Crew, rng: np.random.Generator, roads: list[Road]) -> li
 
 def _parked(crew: _Crew, rng: np.random.Generator, roads: list[Road]) -> None:
     """Parked cars and a few lorries in the parking strips near the ego's way."""
-    wanted, trucks = int(rng.integers(14, 25)), int(rng.integers(0, 3))
+    wanted, trucks = int(rng.integers(30, 46)), int(rng.integers(1, 4))
     slots = []
     for road in roads:
         if road.parking:
@@ -299,7 +306,7 @@ def _parked(crew: _Crew, rng: np.random.Generator, roads: list[Road]) -> None:
 
 def _standing(crew: _Crew, rng: np.random.Generator, roads: list[Road]) -> None:
     """People who stand at the far side of the walkway, alone or in twos."""
-    wanted = int(rng.integers(3, 6))
+    wanted = int(rng.integers(4, 8))
     for road in _by_distance(crew, rng, roads)[:6]:
         if wanted <= 0:
             break

@@ -12,7 +12,14 @@ import numpy as np
 from PIL import Image
 
 from data_tools.town.bodies import CATEGORY
-from data_tools.town.labels import attribute_name, beam_delay, count_points, expected_rays, visibility_token
+from data_tools.town.labels import (
+    attribute_name,
+    beam_delay,
+    count_points,
+    expected_rays,
+    label_boxes,
+    visibility_token,
+)
 from data_tools.town.layout import Town, build_town
 from data_tools.town.population import ActorPicker, Population, populate
 from data_tools.town.scenery import build_scene, draw_ground
@@ -165,10 +172,9 @@ class _Recorder:
         poses, (velocity, _) = population.poses(time)[chosen], population.motion(time)
         velocity, speeds = velocity[chosen], population.speeds(time)[chosen]
         size = np.array([population.bodies[i].size for i in chosen]).reshape(-1, 3)
-        delay = beam_delay(
-            np.column_stack([poses[:, :2], size[:, 2] / 2]), invert(global_from_lidar), self.model.period_s
-        )
-        boxes = np.column_stack([poses[:, :2] + velocity * delay[:, None], size[:, 2] / 2, size, poses[:, 2]])
+        boxes = label_boxes(poses, size)
+        delay = beam_delay(boxes[:, :3], invert(global_from_lidar), self.model.period_s)
+        boxes[:, :2] += velocity * delay[:, None]
         points = returns.points.astype(np.float64) @ global_from_lidar[:3, :3].T + global_from_lidar[:3, 3]
         inside, expected = np.zeros(len(boxes), np.int64), np.zeros(len(boxes), np.int64)
         count_points(points, boxes, inside)
@@ -185,7 +191,7 @@ class _Recorder:
             kind = population.bodies[actor].kind
             attribute = attribute_name(kind, float(speeds[n]), parked=bool(actor >= movers))
             yaw_quaternion = quaternion_from_yaw(boxes[n, 6]).tolist()
-            length, width, height = (float(v) for v in size[n])
+            length, width, height = (float(v) for v in boxes[n, 3:6])
             self.notes.setdefault(int(actor), {})[frame] = {
                 "token": token(self.job.name, "annotation", actor, frame),
                 "sample_token": self.tables["sample"][-1]["token"],

@@ -187,7 +187,7 @@ def pedestrian_path(
         options = [link for link in links[place] if link[0] != before]
         if not options:
             options = links[place]
-        weights = np.array([1.5 if link[1] >= 0 else 1.0 for link in options])
+        weights = np.array([0.7 if link[1] >= 0 else 1.0 for link in options])
         following, crossing, line = options[int(rng.choice(len(options), p=weights / weights.sum()))]
         step = float(arc_length(line)[-1])
         if crossing >= 0:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from data_tools.town.routes import SPACING, Path
+from data_tools.town.routes import SPACING, Passage, Path
 from drive.dynamics.idm import IdmParameters, advance, idm_acceleration
 
 STEP = 0.1  # seconds
@@ -153,6 +153,7 @@ class _RightOfWay:
 
     def __init__(self, movers: list[Mover]) -> None:
         self.movers = movers
+        self.poses = np.zeros((len(movers), 3))  # of this step
         self.next_junction = [0] * len(movers)
         self.next_passage = [0] * len(movers)
         self.held: dict[int, dict[int, int]] = {}  # node -> mover -> index of its junction
@@ -173,7 +174,10 @@ class _RightOfWay:
         return self.clear[key]
 
     def barrier(self, i: int, front: float, rear: float, speed: float, leader_gap: float) -> float:
-        """Distance to where vehicle `i` must stop for a junction or a crossing (infinity: nowhere)."""
+        """Distance to where vehicle `i` must stop for a junction or a crossing (infinity: nowhere).
+
+        Mover 0, the ego, asks for its way earlier than others do, so that recordings get somewhere.
+        """
         mover, best = self.movers[i], np.inf
         k = self.next_junction[i]
         junctions = mover.path.junctions
@@ -186,7 +190,7 @@ class _RightOfWay:
             holders = self.held.setdefault(junction.node, {})
             ahead = junction.stop - front
             if i not in holders:
-                near = ahead < max(18.0, 2.6 * speed) and leader_gap > ahead - 0.5
+                near = ahead < (34.0 if i == 0 else max(18.0, 2.6 * speed)) and leader_gap > ahead - 0.5
                 if near and all(self.compatible(i, k, j, kj) for j, kj in holders.items()):
                     holders[i] = k
                 else:
@@ -199,9 +203,23 @@ class _RightOfWay:
         self.next_passage[i] = p
         for passage in passages[p : p + 2]:
             ahead = passage.start - 0.8 - front
-            if ahead > -0.6 and self.claims.get(passage.crossing):
+            if ahead > -0.6 and self.blocked(i, passage):
                 best = min(best, max(ahead, 0.05))
         return best
+
+    def blocked(self, i: int, passage: Passage) -> bool:
+        """Whether somebody on the crossing is in the vehicle's way or will be before it has passed."""
+        claimed = self.claims.get(passage.crossing)
+        if not claimed:
+            return False
+        mover = self.movers[i]
+        middle = mover.path.points[int((passage.start + passage.stop) / 2 / SPACING)]
+        for walker in claimed:
+            x, y, yaw = self.poses[walker]
+            to_go = (middle[0] - x) * np.cos(yaw) + (middle[1] - y) * np.sin(yaw)
+            if -(mover.half_width + 0.9) < to_go < mover.half_width + 4.0 + 0.6 * mover.half_length:
+                return True
+        return False
 
     def may_walk(self, i: int, along: float, vehicles: list[tuple[int, float, float, float]]) -> bool:
         """Whether pedestrian `i` may go on: claims the crossing it stands before when the traffic allows it."""
@@ -244,7 +262,7 @@ def simulate(movers: list[Mover], start_time: float, end_time: float) -> History
     history_along, history_speed = [along.copy()], [speed.copy()]
     for step in range(steps):
         time = start_time + step * STEP
-        poses = fleet.pose(along)
+        poses = way.poses = fleet.pose(along)
         front, rear = along + fleet.half_length, along - fleet.half_length
         path_gaps(fleet.points, fleet.first, front, clearance_width, reach, poses, radius, speed, outline,
                   outline_first, gap, leader_speed, leader, CLEARANCE, SPACING)  # fmt: skip
@@ -261,8 +279,9 @@ def simulate(movers: list[Mover], start_time: float, end_time: float) -> History
         new_along, new_speed = advance(along, speed, acceleration, STEP)
         for i in walkers:
             go = way.may_walk(int(i), float(along[i]), vehicles)
-            target = desired[i] * float(np.clip((gap[i] - 0.35) / 0.8, 0.0, 1.0)) if go else 0.0
-            new_speed[i] = np.clip(target, speed[i] - 0.3, speed[i] + 0.15) if target > 0 else 0.0
+            target = float(desired[i]) * min(max((float(gap[i]) - 0.35) / 0.8, 0.0), 1.0) if go else 0.0
+            # A walker stops within a step and sets off gently.
+            new_speed[i] = min(max(target, float(speed[i]) - 0.3), float(speed[i]) + 0.15) if target > 0 else 0.0
             new_along[i] = along[i] + new_speed[i] * STEP
         along, speed = new_along, new_speed
         history_along.append(along.copy())
