@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
+from data_tools.frame_fit import Case, Diagnosis, convincing, votes
 from data_tools.frame_hypotheses import HYPOTHESES, Edit, Hypothesis, edit_columns, scale_columns
 from drive.errors import UserError
 from drive.geometry.angles import wrap_angle
@@ -29,94 +28,15 @@ from drive.geometry.rigid import invert, transform_points
 from drive.logs.store import Log, list_logs
 
 MAX_FRAMES = 40  # of one data set, spread evenly
-_MIN_POINTS = 5  # a box votes if it holds this many under one of the two
 _UNITS = {0.01: "centimetres", 0.001: "millimetres", 1000.0: "kilometres"}
 # Medians in road scenes: lowest, usual, highest. Wide, so that only another unit leaves them.
 _USUAL_M = {"box sizes": (0.25, 1.6, 6.0), "box positions": (2.0, 20.0, 250.0), "points": (1.0, 12.0, 150.0)}
 _MEDIAN_OF = {"box sizes": "median height", "box positions": "median distance", "points": "median range"}
 
+_ABOUT_Z = ("bottom_centre", "top_centre", "mirrored_z")
+_Z_OFFSETS_M = [sign * step / 4 for step in range(2, 13) for sign in (1, -1)]  # half a metre to three
+
 Frames = Sequence[tuple[np.ndarray, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """One fault: a short code, a sentence with its evidence, and how to mend it."""
-
-    code: str
-    what: str
-    mend: str
-
-    def __str__(self) -> str:
-        return f"{self.what}; {self.mend}"
-
-
-@njit(cache=True, nogil=True)
-def _count_sorted(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Points [P, 3], sorted by x, inside each of the boxes [N, >=7] (faces count): int64 [N]."""
-    counts = np.zeros(len(boxes), np.int64)
-    for n in range(len(boxes)):
-        x, y, z = boxes[n, 0], boxes[n, 1], boxes[n, 2]
-        length, width, height = boxes[n, 3] / 2, boxes[n, 4] / 2, boxes[n, 5] / 2
-        cos, sin = np.cos(boxes[n, 6]), np.sin(boxes[n, 6])
-        reach = length * abs(cos) + width * abs(sin)
-        low, high = 0, len(points)
-        while low < high:
-            middle = (low + high) // 2
-            if points[middle, 0] < x - reach:
-                low = middle + 1
-            else:
-                high = middle
-        for p in range(low, len(points)):
-            dx = points[p, 0] - x
-            if dx > reach:
-                break
-            dy = points[p, 1] - y
-            if abs(points[p, 2] - z) > height:
-                continue
-            if abs(cos * dx + sin * dy) <= length and abs(cos * dy - sin * dx) <= width:
-                counts[n] += 1
-    return counts
-
-
-def count_points(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Points [P, >=3] inside each of the boxes [N, >=7], same frame, any order: int64 [N]."""
-    xyz = np.ascontiguousarray(points[:, :3], dtype=np.float64)
-    return _count_sorted(xyz[np.argsort(xyz[:, 0], kind="stable")], np.ascontiguousarray(boxes, dtype=np.float64))
-
-
-@dataclass
-class _Case:
-    """Frames under examination: points sorted by x, boxes as they are so far, what was found."""
-
-    points: list[np.ndarray]
-    boxes: list[np.ndarray]
-    found: list[Diagnosis] = field(default_factory=list)
-
-    def counts(self, edit: Edit | None = None) -> np.ndarray:
-        """Points in every box of all frames, after an edit of the boxes."""
-        parts = [
-            _count_sorted(points, np.ascontiguousarray(boxes if edit is None else edit(boxes)))
-            for points, boxes in zip(self.points, self.boxes, strict=True)
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
-
-    def all_boxes(self) -> np.ndarray:
-        return np.concatenate(self.boxes) if self.boxes else np.zeros((0, 9))
-
-    def apply(self, edit: Edit) -> None:
-        self.boxes = [edit(boxes) for boxes in self.boxes]
-
-
-def _votes(as_is: np.ndarray, edited: np.ndarray) -> tuple[int, int, int]:
-    """Boxes for and against an edit, and those that could vote. "Clearly more" = a tenth more and a point."""
-    voters = np.maximum(as_is, edited) >= _MIN_POINTS
-    wins = voters & (edited > 1.1 * as_is + 1)
-    losses = voters & (as_is > 1.1 * edited + 1)
-    return int(wins.sum()), int(losses.sum()), int(voters.sum())
-
-
-def _convincing(wins: int, losses: int, voters: int) -> bool:
-    return wins >= 5 and wins >= 3 * losses + 3 and wins >= 0.1 * voters
 
 
 def diagnose(frames: Frames) -> list[Diagnosis]:
@@ -124,7 +44,7 @@ def diagnose(frames: Frames) -> list[Diagnosis]:
 
     At least six boxes with points are needed for a verdict; with fewer the doctor is silent.
     """
-    case = _Case([], [])
+    case = Case([], [])
     for points, boxes in frames:
         xyz = np.ascontiguousarray(points[:, :3], dtype=np.float64)
         case.points.append(xyz[np.argsort(xyz[:, X], kind="stable")])
@@ -141,7 +61,7 @@ def diagnose(frames: Frames) -> list[Diagnosis]:
     return case.found
 
 
-def _examine_units(case: _Case) -> None:
+def _examine_units(case: Case) -> None:
     """Sizes, positions and points each against the range that road scenes have; what is outside is scaled into it."""
     boxes = case.all_boxes()
     points = np.concatenate(case.points)
@@ -185,7 +105,7 @@ def _unit_factors(median: float, low: float, usual: float, high: float) -> list[
     return sorted(inside, key=lambda factor: abs(np.log(median * factor / usual))) or [1.0]
 
 
-def _examine_yaw_range(case: _Case) -> None:
+def _examine_yaw_range(case: Case) -> None:
     yaw = case.all_boxes()[:, YAW]
     beyond = int((np.abs(yaw) > 2 * np.pi + 0.1).sum())
     if beyond > 0.2 * len(yaw):
@@ -194,19 +114,22 @@ def _examine_yaw_range(case: _Case) -> None:
         case.apply(edit_columns(yaw=lambda b: np.deg2rad(b[:, YAW])))
 
 
-def _examine_hypotheses(case: _Case) -> bool:
+def _examine_hypotheses(case: Case) -> bool:
     """Name and apply the best hypothesis; False when none convinces."""
     as_is = case.counts()
-    best: tuple[int, Hypothesis, tuple[int, int, int], int] | None = None
+    best: tuple[int, int, Hypothesis, tuple[int, int, int]] | None = None
     for hypothesis in HYPOTHESES:
-        edited = case.counts(hypothesis.edit)
-        votes = _votes(as_is, edited)
-        net = votes[0] - votes[1]
-        if _convincing(*votes) and (best is None or (net, edited.sum()) > (best[0], best[3])):
-            best = (net, hypothesis, votes, int(edited.sum()))
+        best = _better(best, case, as_is, hypothesis)
+    if (best is None and (as_is == 0).mean() > 0.5) or (best is not None and best[2].code in _ABOUT_Z):
+        offsets = None
+        for metres in _Z_OFFSETS_M:
+            offsets = _better(offsets, case, as_is, _z_offset(metres))
+        # On a flat ground the others are nearly an offset too; the true one is exact and so holds the most points.
+        if offsets is not None and (best is None or (offsets[0] >= 0.9 * best[0] and offsets[1] > 1.03 * best[1])):
+            best = offsets
     if best is None:
         return False
-    _, hypothesis, (wins, losses, voters), total = best
+    _, total, hypothesis, (wins, losses, voters) = best
     code, fault, mend = hypothesis.code, hypothesis.fault, hypothesis.mend
     boxes = case.all_boxes()
     large = np.maximum(boxes[:, LENGTH], boxes[:, WIDTH]) > 3.0
@@ -219,7 +142,30 @@ def _examine_hypotheses(case: _Case) -> bool:
     return True
 
 
-def _examine_misplaced(case: _Case) -> bool:
+def _better(
+    best: tuple[int, int, Hypothesis, tuple[int, int, int]] | None,
+    case: Case,
+    as_is: np.ndarray,
+    hypothesis: Hypothesis,
+) -> tuple[int, int, Hypothesis, tuple[int, int, int]] | None:
+    """The better of the best so far and a hypothesis that convinces: (net votes, points, hypothesis, votes)."""
+    edited = case.counts(hypothesis.edit)
+    tally = votes(as_is, edited)
+    own = (tally[0] - tally[1], int(edited.sum()))
+    if convincing(*tally) and (best is None or own > best[:2]):
+        return (*own, hypothesis, tally)
+    return best
+
+
+def _z_offset(metres: float) -> Hypothesis:
+    return Hypothesis(
+        "z_offset", edit_columns(z=lambda boxes: boxes[:, Z] + metres),
+        f"all boxes lie about {abs(metres):.2g} m too {'low' if metres > 0 else 'high'}",
+        "bring boxes and points into the same frame: was the lidar's mounting height left out?",
+    )  # fmt: skip
+
+
+def _examine_misplaced(case: Case) -> bool:
     """Boxes that hold no points under any hypothesis; labels of a lidar set nearly all hold some."""
     empty = case.counts() == 0
     if empty.mean() <= 0.8:
@@ -232,7 +178,7 @@ def _examine_misplaced(case: _Case) -> bool:
     return True
 
 
-def _examine_yaw_scatter(case: _Case) -> None:
+def _examine_yaw_scatter(case: Case) -> None:
     """Long boxes that would each hold far more points under a yaw of their own: yaw follows nothing."""
     as_is = case.counts()
     best = np.zeros_like(as_is)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools import av2, kitti
-from data_tools.frame_doctor import Frames, count_points, diagnose, diagnose_logs, frame_of_log, main
+from data_tools.frame_doctor import Frames, diagnose, diagnose_logs, frame_of_log, main
+from data_tools.frame_fit import count_points
 from drive.errors import UserError
 from drive.geometry.angles import wrap_angle
 from drive.geometry.box import points_in_box_mask
@@ -96,6 +97,7 @@ FAULTS: dict[str, tuple[Edit, str]] = {
     "mm": (scaled(slice(0, 6), 1000), "units"),
     "sizes cm": (scaled(slice(3, 6), 100), "units"),
     "places cm": (scaled(slice(0, 3), 100), "units"),
+    "mounting": (columns(z=lambda b: b[:, 2] - 1.75), "z_offset"),
     "shifted": (columns(x=lambda b: b[:, 0] + 150), "misplaced"),
 }
 
