@@ -76,7 +76,8 @@ def resume(state: TrainState, fabric: Fabric, folder: Path, experiment_hash: str
     fabric.strategy.precision.load_state_dict(stored["precision"])
     state.loader.position = Position(**stored["loader"])
     state.clock.step, state.clock.before_s = stored["step"], stored["seconds"]
-    mine = {name: states[fabric.global_rank] for name, states in stored["random"].items()}
+    # Cloned: torch crashes when a random state is a view into another tensor.
+    mine = {name: states[fabric.global_rank].clone() for name, states in stored["random"].items()}
     torch.set_rng_state(mine["cpu"])
     if fabric.device.type == "cuda" and "cuda" in mine:
         torch.cuda.set_rng_state(mine["cuda"], fabric.device)
