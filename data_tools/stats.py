@@ -131,18 +131,25 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         f"{report['logs']} logs of {sets}: {report['frames']} frames, {report['frames_with_sweep']} with a sweep, "
         f"{report['empty_frames']} without boxes"
     )
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("category", overflow="fold")
-    edges = [f"{low}-" for low in RANGE_EDGES_M]
-    for name in ("boxes", "tracks", "points 25|50|75%", "l w h (m)", *edges):
-        table.add_column(name, justify="right", no_wrap=True)
+    boxes = _table("boxes", "tracks", "points 25|50|75 %", "l w h (m)", "m/s")
+    ranges = _table(*[f"{low}-" for low in RANGE_EDGES_M])
     for name, row in report["categories"].items():
         points = "-" if row["points_a_box"] is None else "|".join(f"{v:.0f}" for v in row["points_a_box"][1:4])
         size = " ".join(f"{v:.1f}" for v in row["median_size_m"])
-        ranges = [str(count) if count else "" for count in row["range_histogram"]]
-        table.add_row(name, f"{row['boxes']:,}", f"{row['tracks']:,}", points, size, *ranges)
-    console.print(table)
-    console.print("Columns at the right: boxes by distance, from so many metres on.")
+        speed = "-" if row["median_speed_mps"] is None else f"{row['median_speed_mps']:.1f}"
+        boxes.add_row(name, f"{row['boxes']:,}", f"{row['tracks']:,}", points, size, speed)
+        ranges.add_row(name, *[str(count) if count else "" for count in row["range_histogram"]])
+    console.print(boxes)
+    console.print("boxes by distance, from so many metres on:")
+    console.print(ranges)
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("category", overflow="fold", min_width=12)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 def main(argv: Sequence[str] | None = None) -> int:

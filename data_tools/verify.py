@@ -250,7 +250,7 @@ _MAX_ROWS = 60
 def print_table(results: Sequence[Result], console: Console) -> None:
     """A row a log and their sum; of very many logs those with problems come first and the rest is only summed."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("log", overflow="fold")
+    table.add_column("log", overflow="fold", min_width=12)
     for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_tools.convert import convert as drive_convert
 from data_tools.kitti import Options, convert_log, list_logs
 from data_tools.kitti.convert import matrices_of_table
 from data_tools.kitti.frames import rectified_from_velodyne
@@ -145,6 +146,18 @@ def test_truncated_image(kitti_raw: Path, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(UserError, match="no end mark"):
         convert(kitti_raw, tmp_path / "out")
+
+
+def test_a_broken_frame_does_not_stop_the_others(kitti_raw: Path, tmp_path: Path) -> None:
+    (kitti_raw / "training/velodyne/000003.bin").write_bytes(bytes(7))
+    report = drive_convert("kitti", kitti_raw, tmp_path / "out")
+    assert report.converted == ("kitti_000011",)
+    ((name, line),) = report.failed
+    assert name == "kitti_000003"
+    assert "7 bytes" in line
+    (kitti_raw / "training/velodyne/000003.bin").write_bytes(bytes(16))
+    report = drive_convert("kitti", kitti_raw, tmp_path / "out")
+    assert (report.converted, report.skipped) == (("kitti_000003",), ("kitti_000011",))
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:
