@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -118,28 +119,20 @@ class Report:
         """The table a person reads."""
         console = console or Console()
         m = self.metrics
-        table = Table(title=f"nuScenes detection, {len(self.truth.frames)} frames")
-        table.add_column("class")
-        heads = [
-            "truth",
-            "found",
-            "AP",
-            *(f"{d:g} m" for d in m.config.thresholds_m),
-            "ATE",
-            "ASE",
-            "AOE",
-            "AVE",
-            "AAE",
-        ]
-        for head in heads:
-            table.add_column(head, justify="right")
-        for k, name in enumerate(m.config.class_names):
-            if m.truth_count[k] == 0 and m.prediction_count[k] == 0:
-                continue
-            errors = [f"{m.tp_errors[k, i]:.3f}" if m.tp_defined[k, i] else "-" for i in range(len(TP_ERRORS))]
-            counts = [str(m.truth_count[k]), str(m.prediction_count[k])]
-            table.add_row(name, *counts, f"{m.class_ap[k]:.3f}", *(f"{v:.3f}" for v in m.ap[k]), *errors)
-        console.print(table)
+        seen = [k for k in range(len(m.config.class_names)) if m.truth_count[k] or m.prediction_count[k]]
+        # Two narrow tables, so that both fit a terminal of 80 columns.
+        ap = _rows_table(
+            f"nuScenes detection, {len(self.truth.frames)} frames",
+            ["class", "labels", "predicted", "AP", *(f"AP {d:g}m" for d in m.config.thresholds_m)],
+        )
+        errors = _rows_table("true-positive errors at 2 m", ["class", "ATE", "ASE", "AOE", "AVE", "AAE"])
+        for k in seen:
+            name, counts = m.config.class_names[k], [str(m.truth_count[k]), str(m.prediction_count[k])]
+            ap.add_row(name, *counts, f"{m.class_ap[k]:.3f}", *(f"{v:.3f}" for v in m.ap[k]))
+            defined = zip(m.tp_errors[k], m.tp_defined[k], strict=True)
+            errors.add_row(name, *(f"{value:.3f}" if known else "-" for value, known in defined))
+        console.print(ap)
+        console.print(errors)
         absent = [name for k, name in enumerate(m.config.class_names) if m.truth_count[k] == 0]
         present = m.mean_ap_present
         line = f"mAP {m.mean_ap:.4f}   NDS {m.nds:.4f}"
@@ -154,6 +147,13 @@ class Report:
                 f"{', '.join(self.missing_frames[:5])}{' ...' if len(self.missing_frames) > 5 else ''}",
                 highlight=False,
             )
+
+
+def _rows_table(title: str, heads: Sequence[str]) -> Table:
+    table = Table(title=title, box=SIMPLE_HEAD)
+    for i, head in enumerate(heads):
+        table.add_column(head, justify="right" if i else "left", no_wrap=True)
+    return table
 
 
 def versions() -> dict[str, str]:
