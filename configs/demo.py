@@ -56,20 +56,14 @@ def demo(arguments: DemoArguments) -> None:
     raw, logs = out / "raw", out / "logs"
     if not (raw / "v1.0-town" / "splits.json").is_file():
         sizes = ["--scenes", arguments.scenes, "--val-scenes", arguments.val_scenes, "--seconds", arguments.seconds]
-        stages.run(
-            "town",
-            ["data_tools.town", raw, *map(str, sizes), "--image-width", str(arguments.image_width)]
-            + ["--seed", str(arguments.seed)],
-        )
+        look = ["--image-width", arguments.image_width, "--seed", arguments.seed]
+        stages.run("town", ["data_tools.town", raw, *sizes, *look])
     stages.run("convert", ["drive", "convert", "nuscenes", raw, logs, "--version", "v1.0-town"])
     stages.run("verify", ["drive", "verify", logs])
     for name in RUNS:
-        stages.run(
-            f"train.{name}",
-            ["drive", "train", f"configs.town_{name}", "--out", out / name]
-            + ["--data.train-logs", logs, "--data.val-logs", logs, "--seed", str(arguments.seed)]
-            + ["--train.max-seconds", str(arguments.train_seconds)],
-        )
+        recipe = ["drive", "train", f"configs.town_{name}", "--out", out / name, "--seed", arguments.seed]
+        limits = ["--data.train-logs", logs, "--data.val-logs", logs, "--train.max-seconds", arguments.train_seconds]
+        stages.run(f"train.{name}", [*recipe, *limits])
     stages.add({"seconds.train": round(sum(stages.figures[f"seconds.train.{name}"] for name in RUNS), 2)})
     for name in RUNS:
         stages.run(f"score.{name}", ["drive", "score", out / name])

@@ -23,7 +23,7 @@ class Stages:
     figures: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
-    def run(self, name: str, command: Sequence[str | Path]) -> None:
+    def run(self, name: str, command: Sequence[object]) -> None:
         """One command of ours (``drive ...`` or ``data_tools.town ...``); its time goes to ``seconds.<name>``.
 
         Raises:

@@ -11,10 +11,12 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from drive.boxes.detections import DetectionSet, write_detections
+from drive.boxes.detections import DetectionSet, read_detections, write_detections
 from drive.detect import TrainedDetector, load
 from drive.errors import UserError
 from drive.experiment import Experiment
+from drive.logs.schema import MANIFEST
+from drive.logs.store import Log
 from drive.recipes import load_recipe, override
 from drive.samples.classes import NUSCENES_CLASSES, ClassMap
 from drive.samples.frame_dataset import FrameDataset, find_logs
@@ -23,6 +25,8 @@ from drive.scores.report import Report, place_detections, score_file, score_run,
 from drive.scores.submission import write_submission
 from drive.train.evaluate import detect_dataset
 from drive.train.loop import train
+from drive.view.report import RunSummary, write_report
+from drive.view.show import save_frame
 
 TRAIN_HELP = """drive train RECIPE [--out FOLDER] [--FIELD VALUE ...]
 
@@ -132,3 +136,55 @@ def score(arguments: ScoreArguments) -> Report:
     if arguments.out is not None:
         write_scores(arguments.out, report.to_dict())
     return report
+
+
+@dataclass(frozen=True)
+class ViewArguments:
+    """Pictures of a frame of a log, or the page of one or several scored runs."""
+
+    what: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """A log's folder, or run folders (their detections.arrow is scored again)."""
+    frame: int | None = None
+    """Frame of the log; of a run, its predictions on this frame of --log."""
+    log: Path | None = None
+    """With a run and --frame: the log to draw."""
+    cameras: tuple[str, ...] | None = None
+    """Cameras to draw boxes into; the front camera unless named."""
+    min_score: float = 0.3
+    """Predictions below it are not drawn."""
+    out: Path = Path("runs/view")
+    """Folder for pictures; for runs the page's file (a folder gets report.html)."""
+
+
+def view_command(argv: Sequence[str]) -> int:
+    """``drive view``."""
+    arguments = tyro.cli(ViewArguments, args=list(argv), prog="drive view")
+    if not arguments.what:
+        raise UserError("drive view", "nothing to look at is named", "give a log's folder or run folders")
+    first = arguments.what[0]
+    if (first / MANIFEST).is_file() or arguments.frame is not None:
+        detections = None if (first / MANIFEST).is_file() else read_detections(first / "detections.arrow")
+        shown = first if detections is None else arguments.log
+        if shown is None:
+            raise UserError("--log", "a run's frame needs the log it lies in", "give --log FOLDER")
+        paths = save_frame(
+            Log.open(shown),
+            arguments.frame or 0,
+            arguments.out,
+            detections=detections,
+            cameras=arguments.cameras,
+            min_score=arguments.min_score,
+        )
+        print("\n".join(map(str, paths)))
+        return 0
+    page = arguments.out if arguments.out.suffix == ".html" else arguments.out / "report.html"
+    runs, logs = [], []
+    for run in arguments.what:
+        experiment = Experiment.read(run / "config.json")
+        logs = scoring_logs(experiment)
+        report = score_run(run, logs, _score_classes(experiment.data.class_map))
+        runs.append(RunSummary.of_folder(run, report, name=run.name))
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_report(page, runs, logs, title=" and ".join(run.name for run in runs))
+    print(page)
+    return 0
