@@ -8,7 +8,9 @@ asked again, so that two faults at once are both found. Three things the votes c
 (medians far outside what road scenes have), length against width (vehicles are longer than wide), yaw that follows
 nothing (boxes turned one by one would hold many more points).
 
-Not detectable: points, boxes and poses that are all mirrored alike; a yaw off by half a turn (use velocities).
+Points and boxes that are mirrored alike, and poses stored the wrong way round, show in tracks instead: see
+:mod:`data_tools.frame_tracks`. Not detectable: points, boxes and poses that are all mirrored alike; a yaw off by half a
+turn.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 
 from data_tools.frame_fit import Case, Diagnosis, convincing, votes
 from data_tools.frame_hypotheses import HYPOTHESES, Edit, Hypothesis, edit_columns, scale_columns
+from data_tools.frame_tracks import diagnose_tracks, tracks_of_logs
 from drive.errors import UserError
 from drive.geometry.angles import wrap_angle
 from drive.geometry.box import HEIGHT, LENGTH, WIDTH, YAW, X, Y, Z
@@ -28,6 +31,7 @@ from drive.geometry.rigid import invert, transform_points
 from drive.logs.store import Log, list_logs
 
 MAX_FRAMES = 40  # of one data set, spread evenly
+MAX_TRACK_LOGS = 10
 _UNITS = {0.01: "centimetres", 0.001: "millimetres", 1000.0: "kilometres"}
 # Medians in road scenes: lowest, usual, highest. Wide, so that only another unit leaves them.
 _USUAL_M = {"box sizes": (0.25, 1.6, 6.0), "box positions": (2.0, 20.0, 250.0), "points": (1.0, 12.0, 150.0)}
@@ -222,19 +226,31 @@ def frame_of_log(log: Log, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def diagnose_logs(paths: Iterable[Path], max_frames: int = MAX_FRAMES) -> dict[str, list[Diagnosis]]:
-    """Diagnoses by data set, from up to ``max_frames`` frames with sweep and boxes spread evenly over its logs."""
+    """Diagnoses by data set, from up to ``max_frames`` frames with sweep, and the tracks of up to MAX_TRACK_LOGS logs.
+
+    Both are spread evenly over the logs.
+    """
     candidates: dict[str, list[tuple[Path, int]]] = {}
+    logs: dict[str, list[Path]] = {}
     for path in paths:
         log = Log.open(path)
+        logs.setdefault(log.dataset, []).append(path)
         lidars = {name for name, sensor in log.sensors.items() if sensor.modality == "lidar"}
         for i in range(log.num_frames):
             if lidars & log.frame(i).rows.keys():
                 candidates.setdefault(log.dataset, []).append((path, i))
     found = {}
-    for dataset, frames in sorted(candidates.items()):
-        picks = np.unique(np.linspace(0, len(frames) - 1, min(max_frames, len(frames))).astype(int))
-        found[dataset] = diagnose([frame_of_log(Log.open(frames[i][0]), frames[i][1]) for i in picks])
+    for dataset, paths_of_set in sorted(logs.items()):
+        frames = candidates.get(dataset, [])
+        picks = [frames[i] for i in _spread_evenly(len(frames), max_frames)]
+        found[dataset] = diagnose([frame_of_log(Log.open(path), i) for path, i in picks])
+        some = [Log.open(paths_of_set[i]) for i in _spread_evenly(len(paths_of_set), MAX_TRACK_LOGS)]
+        found[dataset] += diagnose_tracks(*tracks_of_logs(some))
     return found
+
+
+def _spread_evenly(count: int, most: int) -> list[int]:
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
 
 
 def main(argv: Sequence[str]) -> int:
