@@ -28,6 +28,7 @@ from data_tools.av2.read import (
 )
 from data_tools.av2.velocity import track_velocities
 from drive.errors import UserError
+from drive.geometry.angles import wrap_angle
 from drive.geometry.rigid import yaw_of_quaternion
 from drive.logs.writer import LogWriter
 
@@ -265,7 +266,7 @@ def _add_boxes(log: LogWriter, annotations: Annotations, frame_stamps: np.ndarra
     ego_velocity = np.einsum("nji,nj->ni", city_from_ego[:, :3, :3], city_velocity)
     boxes = np.zeros((count, 9))
     boxes[:, :3], boxes[:, 3:6] = annotations.translation, annotations.size
-    boxes[:, 6] = yaw_of_quaternion(annotations.rotation) if count else 0.0
+    boxes[:, 6] = wrap_angle(yaw_of_quaternion(annotations.rotation))
     boxes[:, 7:9] = ego_velocity[:, :2]
     order = np.argsort(frame, kind="stable")
     bounds = np.searchsorted(frame[order], np.arange(len(frame_stamps) + 1))

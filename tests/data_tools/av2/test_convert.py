@@ -146,7 +146,7 @@ def spoil(path: Path, column: str, row: int, value: object) -> None:
         ("annotations.feather", "timestamp_ns", 0, START_NS + 50 * STEP_NS, "city_SE3", "no pose for labels"),
         ("annotations.feather", "track_uuid", 0, None, "annotations", "nulls"),
         ("city_SE3_egovehicle.feather", "timestamp_ns", 2, START_NS, "row 2", "do not increase"),
-        (f"sensors/lidar/{START_NS}.feather", "x", 1, float("inf"), "row 1", "1 points are not finite"),
+        (f"sensors/lidar/{START_NS}.feather", "x", 1, float("inf"), "row 1", "x is not a finite number"),
     ],
 )
 def test_bad_numbers(
@@ -258,3 +258,11 @@ def test_real_velocities_agree_with_the_track(real_data: Path, tmp_path: Path) -
     assert len(errors) > 500
     assert np.percentile(errors, 99) < 0.15
     assert np.median(speeds) < 0.3
+
+
+def test_column_of_text(av2_raw: Path, tmp_path: Path) -> None:
+    path = folder(av2_raw) / f"sensors/lidar/{START_NS}.feather"
+    table = feather.read_table(path)
+    feather.write_feather(table.set_column(0, "x", pa.array(["a", "b", "c"])), path)
+    with pytest.raises(UserError, match="column x is string, not a number"):
+        convert(av2_raw, tmp_path / "out")
