@@ -71,10 +71,18 @@ def agree(fabric: Fabric, elapsed_s: float, stop: bool) -> tuple[float, bool]:
     """Longest time and any stop over all processes: they must end, save and stop at the same step."""
     if fabric.world_size == 1:
         return elapsed_s, stop
-    both = fabric.all_gather(torch.tensor([elapsed_s, float(stop)], dtype=torch.float64))
-    assert isinstance(both, Tensor)
-    longest, any_stop = both.reshape(-1, 2).amax(dim=0).tolist()
+    mine = torch.tensor([elapsed_s, float(stop)], dtype=torch.float64, device=fabric.device)
+    longest, any_stop = gather(fabric, mine).amax(dim=0).tolist()
     return longest, any_stop > 0
+
+
+def gather(fabric: Fabric, value: Tensor) -> Tensor:
+    """The value [...] of every process as [processes, ...], on every process."""
+    if fabric.world_size == 1:
+        return value[None]
+    values = [torch.empty_like(value) for _ in range(fabric.world_size)]
+    torch.distributed.all_gather(values, value)
+    return torch.stack(values)
 
 
 class Signals:

@@ -14,6 +14,7 @@ from drive.errors import UserError
 from drive.samples.loader import Position, TrainLoader
 from drive.train.checkpoint import list_checkpoints, read_checkpoint, save_checkpoint
 from drive.train.ema import Ema
+from drive.train.fabric import gather
 from drive.train.schedule import Clock
 
 
@@ -30,7 +31,7 @@ class TrainState:
 
 def save(state: TrainState, fabric: Fabric, folder: Path, experiment_hash: str, keep: int) -> None:
     """Write a checkpoint. Every process calls this: each has random states of its own."""
-    random = {name: _gather(fabric, value) for name, value in _random_states(fabric.device).items()}
+    random = {n: gather(fabric, s.to(fabric.device)).cpu() for n, s in _random_states(fabric.device).items()}
     position = state.loader.position
     if fabric.is_global_zero:
         save_checkpoint(
@@ -89,10 +90,3 @@ def _random_states(device: torch.device) -> dict[str, Tensor]:
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
     return states
-
-
-def _gather(fabric: Fabric, value: Tensor) -> Tensor:
-    """[processes, n] on the CPU."""
-    gathered = fabric.all_gather(value.to(fabric.device))
-    assert isinstance(gathered, Tensor)
-    return gathered.cpu().reshape(fabric.world_size, -1)
