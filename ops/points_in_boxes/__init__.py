@@ -1,4 +1,7 @@
-"""Which box holds which point. Faces belong to the box; a NaN coordinate is in no box."""
+"""Which box holds which point.
+
+Faces belong to the box. A NaN point is in no box, and a box with a NaN or an infinity holds no point.
+"""
 
 from typing import NamedTuple
 
@@ -46,13 +49,20 @@ def points_in_boxes(
     return PointBoxes(*_points_in_boxes(points.detach(), point_batch, boxes.detach(), box_batch))
 
 
+def _check_frames(box_batch: Tensor) -> None:
+    if box_batch.numel() and int(box_batch.min()) < 0:
+        raise ValueError("points_in_boxes: box_batch must not be negative")
+
+
 @torch.library.custom_op("drive_ops::points_in_boxes", mutates_args=())
 def _points_in_boxes(points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor) -> tuple[Tensor, Tensor]:
+    _check_frames(box_batch)
     return reference.points_in_boxes(points, point_batch, boxes, box_batch)
 
 
 @_points_in_boxes.register_kernel("cpu")
 def _(points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor) -> tuple[Tensor, Tensor]:
+    _check_frames(box_batch)
     given = arrays(points, point_batch, boxes, box_batch)
     return tensors(cpu.points_in_boxes(*given, threads=torch.get_num_threads()))
 

@@ -18,7 +18,7 @@ def points_in_boxes(points: Tensor, point_batch: Tensor, boxes: Tensor, box_batc
         inside = (cos * offset[..., 0] + sin * offset[..., 1]).abs() <= some[:, 3] / 2
         inside &= (cos * offset[..., 1] - sin * offset[..., 0]).abs() <= some[:, 4] / 2
         inside &= offset[..., 2].abs() <= some[:, 5] / 2
-        inside &= point_batch[:, None] == box_batch[start : start + CHUNK]
+        inside &= (point_batch[:, None] == box_batch[start : start + CHUNK]) & some[:, :7].isfinite().all(1)
         counts[start : start + CHUNK] = inside.sum(0)
         number = torch.arange(start, start + some.shape[0], device=points.device)
         first = torch.minimum(first, torch.where(inside, number, N).amin(1))

@@ -87,7 +87,7 @@ def _clip(polygon: Tensor, side: Tensor, count: Tensor, plane: int, half: Tensor
 
 def _move_sides(length: Tensor, side: Tensor, middle: Tensor, centre: Tensor, yaw: Tensor) -> Tensor:
     """Gradient [N, 5] (x y length width yaw) of the area, from each side's length and middle in the frame of A."""
-    angle = yaw[:, None] + (side % 4) * (torch.pi / 2)
+    angle = yaw[:, None] + (side % 4).to(yaw.dtype) * (torch.pi / 2)
     nx, ny = angle.cos(), angle.sin()
     from_centre = middle - centre[:, None]
     spin = from_centre[..., 0] * ny - from_centre[..., 1] * nx
