@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from drive.boxes.assign import foreground_targets
 from drive.boxes.decode import DecodeConfig, GroupOutput, decode_groups
 from drive.boxes.detections import Detections
-from drive.boxes.foreground import FOREGROUND_BIAS, ForegroundConfig, VoxelDiffusion, keep_voxels
+from drive.boxes.foreground import FOREGROUND_BIAS, SHAPE_CUES, ForegroundConfig, VoxelDiffusion, keep_voxels
 from drive.boxes.groups import KITTI_GRID, KITTI_GROUPS, NUSCENES_GRID, NUSCENES_GROUPS, WAYMO_GRID, WAYMO_GROUPS
 from drive.boxes.head import CentreHead, HeadGroup, class_indices
 from drive.boxes.objective import LossConfig, foreground_loss, group_losses
@@ -26,6 +26,7 @@ from drive.voxels.levels import build_levels
 from drive.voxels.scatter import scatter_bev
 from drive.voxels.voxelize import voxelize_points
 from drive.voxels.windows import partition_windows
+from ops.segment import segment_mean
 
 
 @dataclass(frozen=True)
@@ -121,14 +122,15 @@ class Detector(nn.Module):
         self.labels = class_indices(config.classes, config.groups)
 
     def losses(self, output: DetectorOutput, batch: FrameBatch) -> dict[str, Tensor]:
-        """Scalars: "loss" is the sum of the others, which are named part/first class of the group."""
+        """Scalars: "loss" is the sum of the others, named part/first class of the group and without gradient."""
         parts: dict[str, Tensor] = {}
         for group in output.groups:
             for name, value in group_losses(group, batch, self.config.loss).items():
                 parts[f"{name}/{group.group.classes[0]}"] = value
         if output.foreground_logits is not None and output.foreground_target is not None:
             parts["foreground"] = foreground_loss(output.foreground_logits, output.foreground_target, self.config.loss)
-        return {"loss": torch.stack(list(parts.values())).sum(), **parts}
+        loss = torch.stack(list(parts.values())).sum()
+        return {"loss": loss, **{name: part.detach() for name, part in parts.items()}}
 
     def decode(self, output: DetectorOutput) -> list[Detections]:
         """One Detections a frame, highest score first."""
@@ -144,7 +146,7 @@ class SWFormerDetector(Detector):
         super().__init__(config)
         self.grid = config.grid
         size = config.backbone.channels, config.backbone.heads, config.backbone.mlp_channels
-        channels = size[0]
+        channels, cues = size[0], SHAPE_CUES * config.foreground.shape_cue
         self.encoder = config.encoder.build(channels)
         self.backbone = SWFormer(config.backbone)
         self.foreground = nn.Linear(channels, len(config.classes))
@@ -155,7 +157,7 @@ class SWFormerDetector(Detector):
         )
         centre_z = (self.grid.range[2] + self.grid.range[5]) / 2
         self.heads = nn.ModuleList(
-            CentreHead(channels, config.head_channels, g, config.head_norm, centre_z) for g in config.groups
+            CentreHead(channels + cues, config.head_channels, g, config.head_norm, centre_z) for g in config.groups
         )
 
     def forward(self, batch: FrameBatch) -> DetectorOutput:
@@ -166,6 +168,7 @@ class SWFormerDetector(Detector):
 
         logits = self.foreground(x)
         target = self._foreground_target(voxels.coords, batch) if self.training else None
+        places = segment_mean(voxels.points[:, :3].contiguous(), voxels.offsets)
         groups, dropped = [], torch.zeros((), dtype=torch.int64, device=x.device)
         for group, labels, diffusion, block, head in zip(
             config.groups, self.labels, self.diffusions, self.blocks, self.heads, strict=True
@@ -174,10 +177,10 @@ class SWFormerDetector(Detector):
             score = torch.sigmoid(logits[:, columns]).amax(1)
             always = None if target is None else target[:, columns].any(1)
             keep, left_out = keep_voxels(score.detach(), voxels.coords, frames, config.foreground, always)
-            tokens, coords = diffusion(x, score, keep, voxels.coords, grid, frames)
+            tokens, cues, coords = diffusion(x, score, keep, places, voxels.coords, grid, frames)
             plain = partition_windows(coords, grid, config.backbone.window)
             shifted = partition_windows(coords, grid, config.backbone.window, shift=config.backbone.window // 2)
-            heat, regression = head(block(tokens, plain, shifted))
+            heat, regression = head(torch.cat((block(tokens, plain, shifted), cues), 1))
             groups.append(GroupOutput(group, labels, grid, coords, heat, regression))
             dropped = dropped + left_out
         return DetectorOutput(frames, tuple(groups), logits, target, dropped)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from drive.voxels.grid import GridSpec
-from ops.dilate import dilate, gather_max
-from ops.segment import segment_mean
+from ops.dilate import Dilation, dilate, gather_max
+from ops.segment import segment_sum
 
+# Mean x y z from the token's centre, variance of x and y, covariance of x and y, amount.
+SHAPE_CUES = 7
 # Foreground starts rare (spec 1.13).
 FOREGROUND_BIAS = -math.log(99)
 
@@ -23,13 +25,14 @@ class ForegroundConfig:
 
     max_kept: voxels a frame and group, the highest scores first; the spec's cap of 4096 for the first steps
         [inferred], kept for good: a frame that reaches it is counted in the output, never cut in silence.
-    centre_cue: also tell a token where the mean of the kept voxels in reach lies. Not in the paper: the maximum over
-        the neighbourhood hides where its winner was, and a short training does not learn it back from attention.
+    shape_cue: also tell tokens and heads the score-weighted mean and spread of the points in reach. Not in the paper:
+        the maximum over the neighbourhood hides where its winner was, and a short training does not learn the
+        geometry back from attention alone (see docs of the training recipes).
     """
 
     threshold: float = 0.05
     max_kept: int = 4096
-    centre_cue: bool = False
+    shape_cue: bool = False
 
 
 def keep_voxels(
@@ -65,22 +68,48 @@ class VoxelDiffusion(nn.Module):
 
     def __init__(self, channels: int, kernel: int, config: ForegroundConfig) -> None:
         super().__init__()
-        self.kernel, self.centre_cue = kernel, config.centre_cue
-        self.token = nn.Linear(channels + 1 + 3 * config.centre_cue, channels)
+        self.kernel, self.cues = kernel, SHAPE_CUES * config.shape_cue
+        self.token = nn.Linear(channels + 1 + self.cues, channels)
 
     def forward(
-        self, x: Tensor, score: Tensor, keep: Tensor, coords: Tensor, grid: GridSpec, batch_size: int
-    ) -> tuple[Tensor, Tensor]:
-        """x [V, C], score [V], keep bool [V], coords [V, 4] -> tokens [D, C] and their coords [D, 4] in key order."""
+        self, x: Tensor, score: Tensor, keep: Tensor, places: Tensor, coords: Tensor, grid: GridSpec, batch_size: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Spread kept voxels.
+
+        x [V, C] features, score [V], keep bool [V], places [V, 3] mean point of each voxel (metres), coords [V, 4].
+        Returns tokens [D, C], their shape cues [D, 7] (or [D, 0] without) and coords [D, 4] in key order.
+        """
         _, ny, nx = grid.shape
         spread = dilate(coords, keep, self.kernel, (ny, nx), batch_size)
         pooled = gather_max(torch.cat((x, score[:, None]), 1), spread.neighbours, spread.offsets)
         empty = (spread.source < 0)[:, None]
         own = x.index_select(0, spread.source.clamp(min=0)) if len(x) else pooled[:, :-1]
-        parts = [torch.where(empty, pooled[:, :-1], own), pooled[:, -1:]]
-        if self.centre_cue:
-            places = coords[:, 2:].to(x.dtype).index_select(0, spread.neighbours)
-            to_mean = (segment_mean(places, spread.offsets) - spread.coords[:, 2:]) * (2 / self.kernel)
-            count = (spread.offsets[1:] - spread.offsets[:-1]).to(x.dtype)[:, None]
-            parts += [to_mean, count.sqrt() / self.kernel]
-        return self.token(torch.cat(parts, 1)), spread.coords
+        cue = shape_cues(score, places, spread, grid, self.kernel) if self.cues else pooled[:, :0]
+        token = self.token(torch.cat((torch.where(empty, pooled[:, :-1], own), pooled[:, -1:], cue), 1))
+        return token, cue, spread.coords
+
+
+@torch.no_grad()
+def shape_cues(score: Tensor, places: Tensor, spread: Dilation, grid: GridSpec, kernel: int) -> Tensor:
+    """Score-weighted moments of the kept voxels' mean points around each token, float32 [D, 7].
+
+    Mean x y z from the token's centre, variances of x and y, covariance, root of the summed score; lengths in units
+    of half the kernel's width (z in metres), so that every column is of order one.
+    """
+    reach = kernel * grid.cell_size[0] / 2
+    unit = places.new_tensor([reach, reach, 1.0])
+    rows = torch.repeat_interleave(
+        torch.arange(len(spread.coords), device=places.device),
+        spread.offsets[1:] - spread.offsets[:-1],
+        output_size=len(spread.neighbours),
+    )
+    centre = grid.centres(spread.coords) / unit
+    offset = (places / unit).index_select(0, spread.neighbours) - centre.index_select(0, rows)
+    x, y, z = offset.unbind(1)
+    weight = score.float().index_select(0, spread.neighbours).clamp(min=1e-4)
+    moments = torch.stack((x, y, z, x * x, y * y, x * y, torch.ones_like(x)), 1) * weight[:, None]
+    total = segment_sum(moments, spread.offsets)
+    amount = total[:, 6:].clamp(min=1e-4)
+    mean = total[:, :6] / amount
+    product = mean[:, [0, 1, 0]] * mean[:, [0, 1, 1]]
+    return torch.cat((mean[:, :3], mean[:, 3:] - product, amount.sqrt() / kernel), 1)

@@ -80,8 +80,12 @@ def group_losses(output: GroupOutput, batch: FrameBatch, config: LossConfig) -> 
 
 
 def foreground_loss(logits: Tensor, target: Tensor, config: LossConfig) -> Tensor:
-    """Focal loss of the segmentation, each class divided by its own true voxels, so that a pedestrian's few count."""
-    positives = target.sum(0).clamp(min=1)
+    """Focal loss of the segmentation, each class divided by its own true voxels, so that a pedestrian's few count.
+
+    The divisor is at least a hundredth of the voxels: where a class is absent, its background would otherwise weigh
+    hundreds of times more than any other class's, and drown the step.
+    """
+    positives = target.sum(0).clamp(min=max(1.0, 0.01 * len(target)))
     total = logits.new_zeros(())
     for column in range(logits.shape[1]):
         part = focal_loss(logits[:, column].float(), target[:, column], poly_epsilon=config.poly_epsilon)

@@ -5,9 +5,10 @@ import torch
 
 from drive.boxes.coder import BIN_LOGITS, IOU, LOG_SIZE, OFFSET, REGRESSION_CHANNELS
 from drive.boxes.decode import DecodeConfig, GroupOutput, decode_groups, find_peaks
-from drive.boxes.foreground import ForegroundConfig, VoxelDiffusion, keep_voxels
+from drive.boxes.foreground import ForegroundConfig, VoxelDiffusion, keep_voxels, shape_cues
 from drive.boxes.head import HeadGroup, class_indices
 from drive.voxels.grid import GridSpec
+from ops.dilate import dilate
 
 GRID = GridSpec((0.0, 0.0, 0.0, 10.0, 10.0, 4.0), (1.0, 1.0, 4.0))
 CARS = HeadGroup(("car", "truck"), 3, (1.0, 1.0), (4.0, 2.0, 1.5), 1.0, nms_iou=0.2)
@@ -88,27 +89,30 @@ def test_the_cap_keeps_the_best_of_each_frame_and_counts_the_rest() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("cue", [False, True])
-def test_diffusion_gives_every_cell_in_reach_a_token(cue: bool) -> None:
+@pytest.mark.parametrize("cue", [0, 7])
+def test_diffusion_gives_every_cell_in_reach_a_token(cue: int) -> None:
     torch.manual_seed(0)
-    diffusion = VoxelDiffusion(4, 3, ForegroundConfig(centre_cue=cue))
+    diffusion = VoxelDiffusion(4, 3, ForegroundConfig(shape_cue=cue > 0))
     coords = cells((0, 0, 0), (0, 5, 5), (0, 5, 6))
     x, score = torch.randn(3, 4), torch.tensor([0.9, 0.5, 0.01])
     keep = torch.tensor([True, True, False])
-    tokens, spread = diffusion(x, score, keep, coords, GRID, 1)
+    places = GRID.centres(coords)
+    tokens, cues, spread = diffusion(x, score, keep, places, coords, GRID, 1)
     # The corner cell reaches 4 cells, the other 9; the cell that is not kept spreads nothing.
     assert len(spread) == 13
     assert tokens.shape == (13, 4)
     own = torch.cat((x[2], torch.tensor([0.5])))  # (5, 6) keeps its own feature and takes its neighbour's score
-    if cue:
-        own = torch.cat((own, torch.tensor([0.0, -1.0]) * (2 / 3), torch.tensor([1 / 3])))
     row = [c.tolist() for c in spread].index([0, 0, 5, 6])
-    torch.testing.assert_close(tokens[row], diffusion.token(own))
+    assert cues.shape == (13, cue)
+    if cue:  # the one kept neighbour is a cell to the left: 1 m in units of 1.5 m
+        torch.testing.assert_close(cues[row], torch.tensor([-2 / 3, 0, 0, 0, 0, 0, 0.5**0.5 / 3]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(tokens[row], diffusion.token(torch.cat((own, cues[row]))))
 
 
 def test_diffusion_of_nothing() -> None:
     diffusion = VoxelDiffusion(4, 3, ForegroundConfig())
-    tokens, spread = diffusion(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.bool), cells(), GRID, 1)
+    none = torch.zeros(0, dtype=torch.bool)
+    tokens, _, spread = diffusion(torch.zeros(0, 4), torch.zeros(0), none, torch.zeros(0, 3), cells(), GRID, 1)
     assert tokens.shape == (0, 4)
     assert spread.shape == (0, 4)
 
@@ -119,3 +123,17 @@ def test_every_class_is_in_exactly_one_group() -> None:
         class_indices(("car", "truck", "bus"), (CARS,))
     with pytest.raises(ValueError, match="each must be in one group"):
         class_indices(("car", "truck"), (CARS, CARS))
+
+
+def test_shape_cues_are_weighted_moments() -> None:
+    # Around (5.5, 5.5): kept voxels at (4.5, 5.5) with score 0.75 and (6.5, 6.5) with score 0.25, in reach 1.5 m.
+    coords = cells((0, 5, 4), (0, 6, 6))
+    spread = dilate(coords, torch.tensor([True, True]), 3, (10, 10), 1)
+    cues = shape_cues(torch.tensor([0.75, 0.25]), GRID.centres(coords), spread, GRID, 3)
+    row = [c.tolist() for c in spread.coords].index([0, 0, 5, 5])
+    x, y = torch.tensor([-1.0, 1.0]) / 1.5, torch.tensor([0.0, 1.0]) / 1.5
+    w = torch.tensor([0.75, 0.25])
+    mx, my = (x * w).sum(), (y * w).sum()
+    moments = [(x * x * w).sum() - mx * mx, (y * y * w).sum() - my * my, (x * y * w).sum() - mx * my]
+    expected = torch.stack([mx, my, torch.tensor(0.0), *moments, torch.tensor(1 / 3)])
+    torch.testing.assert_close(cues[row], expected, atol=1e-6, rtol=1e-5)
