@@ -181,6 +181,11 @@ REAL_INSIDE = {
     "000009": [("Car", 219), ("Car", 4), ("Car", 1)],
 }
 
+REAL_RANGES = {  # category, boxes, fewest and most points
+    "000076": [("Pedestrian", 8, 57, 621), ("Cyclist", 1, 360, 360)],
+    "000142": [("Car", 9, 37, 3_261), ("Pedestrian", 4, 18, 334), ("Cyclist", 1, 914, 914)],
+}
+
 
 def test_real_frames(real_data: Path, tmp_path: Path) -> None:
     raw = real_data / "kitti/object"
@@ -202,6 +207,9 @@ def test_real_frames(real_data: Path, tmp_path: Path) -> None:
         inside = points_in_box_mask(upright, exact).sum(axis=1)
         if spec.frame_id in REAL_INSIDE:
             assert list(zip(labels.category, inside.tolist(), strict=True)) == REAL_INSIDE[spec.frame_id]
+        for name, count, low, high in REAL_RANGES.get(spec.frame_id, ()):
+            own = [n for kind, n in zip(labels.category, inside.tolist(), strict=True) if kind == name]
+            assert (len(own), min(own), max(own)) == (count, low, high)
         # Our boxes stand upright in the scanner's frame, which leans below a degree against the camera's.
         ours = points_in_box_mask(points, labels.boxes).sum(axis=1)
         assert (np.abs(ours - inside) <= np.maximum(2, 0.11 * inside)).all()
