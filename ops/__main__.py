@@ -1,0 +1,34 @@
+"""`python -m ops table | check [--cuda] | bench [threads]`: the kernels in use, whether they are right, how fast."""
+
+import sys
+
+from ops import enable_unproven_cuda, kernels_in_use
+
+USAGE = "usage: python -m ops table | check [--cuda] | bench [threads]"
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the exit code: 1 where a kernel is wrong, 2 for a wrong command."""
+    verb, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if verb == "table" and not rest:
+        for row in kernels_in_use():
+            print(f"{row.op:18s}{row.device:6s}{row.kernel:28s}{row.reason}")
+        return 0
+    if verb == "check" and rest in ([], ["--cuda"]):
+        from ops.check import failures
+
+        if rest:
+            enable_unproven_cuda()
+        return int(failures("cuda" if rest else "cpu") > 0)
+    if verb == "bench" and (not rest or (len(rest) == 1 and rest[0].isdigit() and int(rest[0]) > 0)):
+        from ops.bench import measure, table
+
+        threads = int(rest[0]) if rest else 1
+        print(table(measure(threads), threads))
+        return 0
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
