@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_tools.nuscenes.convert import convert_scene
+from data_tools.nuscenes.load import calibrations, names
+from data_tools.nuscenes.maps import read_map
 from data_tools.nuscenes.scenes import Scene, Selection, list_scenes
 
 LICENCE = "CC BY-NC-SA 4.0, nuScenes terms of use (non-commercial)"
@@ -49,11 +51,20 @@ class Options:
 
 def list_logs(raw: Path, options: Options) -> list[Scene]:
     """Scenes that the options select, sorted by name."""
+    for cached in (calibrations, names, read_map):  # the files may have been mended since this process last looked
+        cached.cache_clear()
     select = Selection(options.version, options.scenes, options.split, options.sensors, options.key_frames_only)
     return list_scenes(raw, select)
 
 
 def convert_log(raw: Path, spec: Scene, out_root: Path, options: Options) -> None:
     """Write one scene as a log."""
-    licence = TOWN_LICENCE if "scene_3d" in spec.files else LICENCE
-    convert_scene(raw, spec, out_root, licence=licence, interpolate_boxes=options.interpolate_boxes)
+    convert_scene(
+        raw,
+        spec,
+        out_root,
+        licence=TOWN_LICENCE if "scene_3d" in spec.files else LICENCE,
+        sensors=options.sensors,
+        key_frames_only=options.key_frames_only,
+        interpolate_boxes=options.interpolate_boxes,
+    )

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
-from data_tools.nuscenes.scenes import matrix
+from data_tools.nuscenes.load import AnnotationTable
 from drive.errors import UserError
 from drive.geometry.angles import wrap_angle
 from drive.geometry.rigid import invert, quaternion_to_matrix, rotate_vectors, slerp, transform_points, yaw_of_matrix
@@ -51,62 +50,52 @@ class Annotations:
         return boxes
 
 
-def velocities(annotations: pa.Table, sample_timestamps: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def velocities(
+    annotations: AnnotationTable, sample_timestamps: np.ndarray, path: Path
+) -> tuple[np.ndarray, np.ndarray]:
     """Global velocities [N, 3] and where they are known [N], by NuScenes.box_velocity of the devkit.
 
     Centred difference of the neighbours' positions where both exist, else one-sided. Seconds are computed exactly as
     there (1e-6 times microseconds, then the difference), so that both agree to the last bits.
     """
-    row_of = {token: row for row, token in enumerate(annotations["token"].to_pylist())}
-    here = np.arange(annotations.num_rows)
+    row_of = {token: row for row, token in enumerate(annotations.token)}
+    here = np.arange(len(annotations.token))
     first, last = here.copy(), here.copy()
-    for name, rows in (("prev", first), ("next", last)):
-        for row, token in enumerate(annotations[name].to_pylist()):
+    for name, tokens, rows in (("prev", annotations.prev, first), ("next", annotations.next, last)):
+        for row, token in enumerate(tokens):
             if token:
                 if token not in row_of:
-                    what = f"{annotations['token'][row].as_py()!r} has {name} {token!r}, which is not in its scene"
-                    raise UserError(path, what, "the tables do not fit together")
+                    what = f"{annotations.token[row]!r} has {name} {token!r}, which is not in its scene"
+                    raise UserError(path, what, "the tables do not fit together: get them again")
                 rows[row] = row_of[token]
-    position = matrix(annotations["translation"], 3)
-    seconds = 1e-6 * sample_timestamps[annotations["sample"].to_numpy()]
+    seconds = 1e-6 * sample_timestamps[annotations.sample]
     gap = seconds[last] - seconds[first]
     limit = np.where((first != here) & (last != here), 2 * MAX_GAP_S, MAX_GAP_S)
     valid = (first != last) & (gap > 0) & (gap <= limit)
     velocity = np.zeros((len(here), 3))
-    velocity[valid] = (position[last] - position[first])[valid] / gap[valid, None]
+    moved = annotations.translation[last] - annotations.translation[first]
+    velocity[valid] = moved[valid] / gap[valid, None]
     return velocity, valid
 
 
-def by_sample(annotations: pa.Table, sample_timestamps: np.ndarray, path: Path) -> list[Annotations]:
-    """Annotations of every sample of a scene (table of scenes.Scene.annotations; timestamps in microseconds)."""
+def by_sample(annotations: AnnotationTable, sample_timestamps: np.ndarray, path: Path) -> list[Annotations]:
+    """Annotations of every sample of a scene; timestamps of the samples in microseconds."""
     velocity, valid = velocities(annotations, sample_timestamps, path)
-    translation, rotation = matrix(annotations["translation"], 3), matrix(annotations["rotation"], 4)
-    size = matrix(annotations["size"], 3)
-    names = ("category", "instance_token", "attributes", "visibility_token", "token")
-    text = {name: annotations[name].to_pylist() for name in names}
-    counts = {name: annotations[name].to_numpy() for name in ("num_lidar_pts", "num_radar_pts")}
-    for name, values in (("translation", translation), ("rotation", rotation), ("size", size)):
-        bad = ~np.isfinite(values).all(axis=1)
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise UserError(
-                path, f"annotation {text['token'][row]!r} has {name} {values[row]}", "mend or remove this annotation"
-            )
-    offsets = np.searchsorted(annotations["sample"].to_numpy(), np.arange(len(sample_timestamps) + 1))
+    offsets = np.searchsorted(annotations.sample, np.arange(len(sample_timestamps) + 1))
     return [
         Annotations(
-            translation=translation[a:b],
-            rotation=rotation[a:b],
-            size=size[a:b],
+            translation=annotations.translation[a:b],
+            rotation=annotations.rotation[a:b],
+            size=annotations.size[a:b],
             velocity=velocity[a:b],
             velocity_valid=valid[a:b],
-            category=text["category"][a:b],
-            instance=text["instance_token"][a:b],
-            attributes=text["attributes"][a:b],
-            visibility=text["visibility_token"][a:b],
-            token=text["token"][a:b],
-            num_lidar_points=counts["num_lidar_pts"][a:b],
-            num_radar_points=counts["num_radar_pts"][a:b],
+            category=annotations.category[a:b],
+            instance=annotations.instance[a:b],
+            attributes=annotations.attributes[a:b],
+            visibility=annotations.visibility[a:b],
+            token=annotations.token[a:b],
+            num_lidar_points=annotations.num_lidar_points[a:b],
+            num_radar_points=annotations.num_radar_points[a:b],
         )
         for a, b in itertools.pairwise(offsets)
     ]

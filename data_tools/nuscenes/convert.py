@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pyarrow as pa
 from data_tools.nuscenes import boxes as annotations_to_boxes
 from data_tools.nuscenes import extras, points
 from data_tools.nuscenes.boxes import Annotations
+from data_tools.nuscenes.load import Samples, Sweeps, load_annotations, load_samples, load_sweeps
 from data_tools.nuscenes.maps import read_map
-from data_tools.nuscenes.scenes import Scene, matrix, table
+from data_tools.nuscenes.scenes import Scene
+from data_tools.nuscenes.tables import NO_FIT
 from drive.errors import UserError
 from drive.geometry.clock import NS_PER_US
 from drive.geometry.rigid import from_translation_rotation
@@ -22,36 +25,22 @@ from drive.logs.writer import LogWriter
 REFERENCE = "LIDAR_TOP"
 
 
-class _Rows:
-    """The sweeps of a scene as numpy columns and lists, in the order of Scene.sweeps."""
-
-    def __init__(self, sweeps: pa.Table) -> None:
-        self.timestamp = sweeps["timestamp"].to_numpy()
-        self.sample = sweeps["sample"].to_numpy()
-        self.channel = sweeps["channel"].to_numpy()
-        self.is_key_frame = sweeps["is_key_frame"].to_numpy(zero_copy_only=False)
-        self.translation = matrix(sweeps["pose_translation"], 3)
-        self.rotation = matrix(sweeps["pose_rotation"], 4)
-        self.pose_timestamp = sweeps["pose_timestamp"].to_numpy()
-        self.token = sweeps["token"].to_pylist()
-        self.pose_token = sweeps["ego_pose_token"].to_pylist()
-        self.filename = sweeps["filename"].to_pylist()
-        self.width, self.height = sweeps["width"].to_numpy(), sweeps["height"].to_numpy()
-
-    def source(self, i: int) -> dict[str, Any]:
-        """Keyword arguments that add_sweep and add_image share."""
-        return {
-            "is_key_frame": bool(self.is_key_frame[i]),
-            "source_timestamp": int(self.timestamp[i]),
-            "source_name": self.filename[i],
-            "source_token": self.token[i],
-            "source_pose_token": self.pose_token[i],
-            "source_pose_timestamp": int(self.pose_timestamp[i]),
-        }
-
-
-def convert_scene(raw: Path, scene: Scene, out_root: Path, *, licence: str, interpolate_boxes: bool) -> None:
-    """Write ``out_root / scene.name``. UserError for any file that is missing or broken."""
+def convert_scene(
+    raw: Path,
+    scene: Scene,
+    out_root: Path,
+    *,
+    licence: str,
+    sensors: Collection[str] = (),
+    key_frames_only: bool = False,
+    interpolate_boxes: bool = False,
+) -> None:
+    """Write ``out_root / scene.name``. UserError for any record or file that is missing or broken."""
+    folder = raw / scene.version
+    samples = load_samples(folder, scene)
+    rows = load_sweeps(folder, scene, samples, sensors, key_frames_only=key_frames_only)
+    annotations = load_annotations(folder, scene, samples)
+    labels = annotations_to_boxes.by_sample(annotations, samples.timestamp, folder / "sample_annotation.json")
     with LogWriter(
         out_root,
         scene.name,
@@ -61,25 +50,17 @@ def convert_scene(raw: Path, scene: Scene, out_root: Path, *, licence: str, inte
         split=scene.split,
         location=str(scene.log["location"]),
     ) as log:
-        rows = _Rows(table(scene.sweeps))
         row_of: dict[str, int] = {}
         counts: dict[str, int] = {}
-        for name, sensor in scene.sensors.items():
-            mine = np.flatnonzero(rows.channel == sensor["channel_index"])
-            _add_sensor(log, raw, name, sensor, rows, mine)
+        for name, sensor in rows.calibration.items():
+            mine = [i for i, channel in enumerate(rows.channel) if channel == name]
+            _add_sensor(log, raw, name, sensor, rows, mine[0])
             for i in mine:
-                row, count = _add_payload(log, raw, name, sensor["modality"], rows, int(i))
-                row_of[rows.token[i]], counts[rows.token[i]] = row, count
-        samples = table(scene.samples)
-        labels = annotations_to_boxes.by_sample(
-            table(scene.annotations),
-            samples["timestamp"].to_numpy(),
-            raw / scene.version / "sample_annotation.json",
-        )
-        _add_frames(log, scene, samples, rows, row_of, labels, interpolate_boxes=interpolate_boxes)
+                row_of[rows.token[i]], counts[rows.token[i]] = _add_payload(log, raw, name, sensor["modality"], rows, i)
+        _add_frames(log, folder, samples, rows, row_of, labels, interpolate_boxes=interpolate_boxes)
         region = read_map(raw, str(scene.log["location"]))
         if region is not None:
-            for feature in region.near_path(rows.translation[rows.is_key_frame, :2]):
+            for feature in region.near_path(rows.pose_translation[rows.is_key_frame, :2]):
                 log.add_map_feature(
                     feature.feature_id,
                     feature.kind,
@@ -94,12 +75,12 @@ def convert_scene(raw: Path, scene: Scene, out_root: Path, *, licence: str, inte
         extras.add_point_labels(log, raw, scene, row_of, counts)
         extras.add_rasters(log, raw, scene)
         extras.add_static_scene(log, raw, scene)
-        source = {"scene_token": scene.token, "description": scene.description}
+        source = {f"scene_{key}": str(value) for key, value in sorted(scene.record.items())}
         source |= {f"log_{key}": str(value) for key, value in sorted(scene.log.items())}
         log.add_table("source", pa.Table.from_pylist([source]))
 
 
-def _add_sensor(log: LogWriter, raw: Path, name: str, sensor: dict[str, Any], rows: _Rows, mine: np.ndarray) -> None:
+def _add_sensor(log: LogWriter, raw: Path, name: str, sensor: dict[str, Any], rows: Sweeps, first: int) -> None:
     keywords: dict[str, Any] = {"source_token": sensor["token"]}
     modality = sensor["modality"]
     if modality == "camera":
@@ -107,20 +88,20 @@ def _add_sensor(log: LogWriter, raw: Path, name: str, sensor: dict[str, Any], ro
         if intrinsics.shape != (3, 3):
             place = raw / "calibrated_sensor.json"
             raise UserError(place, f"{name} has no 3x3 camera_intrinsic", "the file was damaged: get it again")
-        keywords |= {"intrinsics": intrinsics, "width": int(rows.width[mine[0]]), "height": int(rows.height[mine[0]])}
+        keywords |= {"intrinsics": intrinsics, "width": int(rows.width[first]), "height": int(rows.height[first])}
     elif modality == "lidar":
         keywords |= {"columns": points.LIDAR_COLUMNS, "intensity_max": 255.0}
     elif modality == "radar":
-        keywords["columns"] = points.split_radar(points.read_radar(raw / rows.filename[mine[0]]))[0]
+        keywords["columns"] = points.split_radar(points.read_radar(raw / rows.filename[first]))[0]
     else:
         raise UserError(raw / "sensor.json", f"{name} is a {modality!r}", "known are camera, lidar, radar")
     log.add_sensor(name, modality, sensor["translation"], sensor["rotation"], **keywords)
 
 
-def _add_payload(log: LogWriter, raw: Path, name: str, modality: str, rows: _Rows, i: int) -> tuple[int, int]:
+def _add_payload(log: LogWriter, raw: Path, name: str, modality: str, rows: Sweeps, i: int) -> tuple[int, int]:
     """Copy one sweep or image; returns its row and its number of points (0 for an image)."""
     path, time_ns = raw / rows.filename[i], int(rows.timestamp[i]) * NS_PER_US
-    pose = rows.translation[i], rows.rotation[i]
+    pose = rows.pose_translation[i], rows.pose_rotation[i]
     if modality == "camera":
         data = points.read_file(path)
         width, height = extras.image_size(path, data)
@@ -138,32 +119,31 @@ def _add_payload(log: LogWriter, raw: Path, name: str, modality: str, rows: _Row
 
 def _add_frames(
     log: LogWriter,
-    scene: Scene,
-    samples: pa.Table,
-    rows: _Rows,
+    folder: Path,
+    samples: Samples,
+    rows: Sweeps,
     row_of: dict[str, int],
     labels: list[Annotations],
     *,
     interpolate_boxes: bool,
 ) -> None:
     """Key frames with their boxes; with interpolation also one frame a lidar sweep between two of them."""
-    name_of = {sensor["channel_index"]: name for name, sensor in scene.sensors.items()}
-    reference = REFERENCE if REFERENCE in scene.sensors else next(iter(scene.sensors))
-    tokens, times = samples["token"].to_pylist(), samples["timestamp"].to_numpy()
+    tokens, times = samples.token, samples.timestamp
+    reference = REFERENCE if REFERENCE in rows.calibration else next(iter(rows.calibration), "")
     here: list[dict[str, int]] = [{} for _ in tokens]  # sensor -> index into rows
     for key in np.flatnonzero(rows.is_key_frame):
-        here[rows.sample[key]][name_of[rows.channel[key]]] = int(key)
+        here[rows.sample[key]][rows.channel[key]] = int(key)
     # (time, key frame or -1, index into rows or -1)
     instants = [(int(t), k, here[k].get(reference, next(iter(here[k].values()), -1))) for k, t in enumerate(times)]
     if interpolate_boxes:
-        sweeps = np.flatnonzero((rows.channel == scene.sensors[reference]["channel_index"]) & ~rows.is_key_frame)
+        sweeps = np.flatnonzero((np.array(rows.channel) == reference) & ~rows.is_key_frame)
         between = (int(i) for i in sweeps if times[0] < rows.timestamp[i] < times[-1])
         instants += [(int(rows.timestamp[i]), -1, i) for i in between]
     for time, sample, i in sorted(instants):
         if i < 0:
             what = f"sample {tokens[sample]!r} has no key frame of any chosen sensor"
-            raise UserError(f"{scene.version}/sample_data.json", what, "the tables do not fit together")
-        pose = {"pose_translation": rows.translation[i], "pose_rotation": rows.rotation[i]}
+            raise UserError(folder / "sample_data.json", what, NO_FIT)
+        pose = {"pose_translation": rows.pose_translation[i], "pose_rotation": rows.pose_rotation[i]}
         if sample >= 0:
             found, frame_rows = labels[sample], {name: row_of[rows.token[j]] for name, j in here[sample].items()}
         else:

@@ -108,11 +108,11 @@ def add_rasters(log: LogWriter, raw: Path, scene: Scene) -> None:
 
 
 def add_static_scene(log: LogWriter, raw: Path, scene: Scene) -> None:
-    """Table scene_3d of our town: the files that let a renderer show this scene again."""
+    """The static scene of our town, by which a renderer shows it again: raw file ``scene_3d.<suffix>``."""
     for record in scene.files.get("scene_3d", []):
         path = raw / record["filename"]
         try:
-            log.add_file(path.name, path.read_bytes())
+            log.add_file(f"scene_3d{path.suffix}", path.read_bytes())
         except FileNotFoundError as error:
             raise UserError(path, "the file is missing", "write the town again") from error
 

@@ -1,196 +1,195 @@
-"""The JSON tables of nuScenes, read into Arrow columns without building a Python object a record.
+"""The JSON tables of nuScenes, indexed by integers instead of parsed.
 
-The official devkit parses every table into dictionaries (35 s and more than 8 GB for trainval). Here a table streams
-through Arrow's JSON parser, which keeps only the columns that we ask for. That parser wants one record after another
-without commas between them, so the list's brackets and the commas after records are blanked in passing. Records of the
-tables read this way are flat, and no name in them holds a closing brace; a file that is otherwise goes through the
-standard library's parser, which also says where a broken file breaks.
+The official devkit parses every record of every table into dictionaries and keeps them all (gigabytes, half a minute
+for trainval). To divide the tables by scene nothing is needed but where each record lies in its file and the few
+tokens that join the tables. So an index pass looks for those tokens as bytes, keeps 64-bit keys of them and the
+records' offsets; the process that converts a scene reads and parses that scene's records only.
+
+The pass takes records for flat and looks for braces as bytes. A file where that does not hold (a brace inside a name)
+is recognised and goes through the standard library's parser, which also says where a broken file breaks.
 """
 
 from __future__ import annotations
 
-import io
+import hashlib
 import json
-from collections.abc import Callable
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.json
+import numpy as np
 
 from drive.errors import UserError
 
-_CHUNK = 1 << 22
-
-TOKEN = pa.string()
-NUMBERS = pa.list_(pa.float64())
-
-SAMPLE = pa.schema([("token", TOKEN), ("timestamp", pa.int64()), ("scene_token", TOKEN)])
-SAMPLE_DATA = pa.schema(
-    [
-        ("token", TOKEN),
-        ("sample_token", TOKEN),
-        ("ego_pose_token", TOKEN),
-        ("calibrated_sensor_token", TOKEN),
-        ("timestamp", pa.int64()),
-        ("is_key_frame", pa.bool_()),
-        ("width", pa.int64()),
-        ("height", pa.int64()),
-        ("filename", pa.string()),
-    ]
-)
-EGO_POSE = pa.schema([("token", TOKEN), ("timestamp", pa.int64()), ("rotation", NUMBERS), ("translation", NUMBERS)])
-SAMPLE_ANNOTATION = pa.schema(
-    [
-        ("token", TOKEN),
-        ("sample_token", TOKEN),
-        ("instance_token", TOKEN),
-        ("visibility_token", pa.string()),
-        ("attribute_tokens", pa.list_(TOKEN)),
-        ("translation", NUMBERS),
-        ("size", NUMBERS),
-        ("rotation", NUMBERS),
-        ("prev", TOKEN),
-        ("next", TOKEN),
-        ("num_lidar_pts", pa.int64()),
-        ("num_radar_pts", pa.int64()),
-    ]
-)
-INSTANCE = pa.schema([("token", TOKEN), ("category_token", TOKEN)])
+_CHUNK = 1 << 21
+_GAPS = b" \t\r\n,"
+GET_AGAIN = "the file was cut or changed: get it again"
+WRONG_SHAPE = "the table is not nuScenes v1.0: get it again"
+NO_FIT = "the tables do not fit together: get them again"
 
 
-class _Records(io.RawIOBase):
-    """A file object that yields the records of a JSON list, one a line, without the list's punctuation."""
+@dataclass(frozen=True)
+class Records:
+    """Where N records of one table lie: byte offsets int64 [N], first and one past the last."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__()
-        self._file = file
-        self._next = file.read(_CHUNK)
-        self._buffer = memoryview(b"")
-        self._first = True
-        self._carry = b""
+    table: str
+    starts: np.ndarray
+    ends: np.ndarray
 
-    def readable(self) -> bool:
-        return True
+    def __len__(self) -> int:
+        return len(self.starts)
 
-    def readinto(self, target: Any) -> int:
-        if not len(self._buffer):
-            self._buffer = memoryview(self._chunk())
-        count = min(len(target), len(self._buffer))
-        target[:count] = self._buffer[:count]
-        self._buffer = self._buffer[count:]
-        return count
+    def take(self, rows: np.ndarray) -> Records:
+        """The records in the given order."""
+        return Records(self.table, self.starts[rows], self.ends[rows])
 
-    def _chunk(self) -> bytes:
-        # Line ends are legal only between tokens in JSON, so they may all go; then "}," is what separates records.
-        while self._next:
-            data = self._carry + self._next.translate(None, b"\r\n")
-            self._next = self._file.read(_CHUNK)
-            if self._first:
-                data = data.lstrip()
-                if not data.startswith(b"["):
-                    raise ValueError("the table does not begin with [")
-                data, self._first = data[1:], False
-            if self._next:
-                # A chunk may end between the brace and its comma: hold everything after the last comma.
-                cut = data.rfind(b"},") + 2
-                self._carry = data[cut:] if cut > 1 else data
-                data = data[:cut] if cut > 1 else b""
-            else:
-                data, self._carry = data.rstrip(), b""
-                if not data.endswith(b"]"):
-                    raise ValueError("the table does not end with ]")
-                data = data[:-1].rstrip() + b"\n"
-            if data:
-                return data.replace(b"},", b"}\n")
-        return b""
+    def read(self, folder: Path) -> list[dict[str, Any]]:
+        """Read and parse these records of ``<folder>/<table>.json``; UserError names a broken one's place."""
+        path = folder / f"{self.table}.json"
+        found = []
+        with open(path, "rb") as file:
+            for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True):
+                file.seek(start)
+                try:
+                    record = json.loads(file.read(end - start))
+                except ValueError as error:
+                    raise UserError(path, f"broken JSON at byte {start} ({error})", GET_AGAIN) from error
+                found.append(record)
+        return found
 
 
-def read_table(
-    folder: Path, name: str, schema: pa.Schema, keep: Callable[[pa.Table], pa.Table] | None = None
-) -> pa.Table:
-    """Columns `schema` of table ``<folder>/<name>.json``; other fields are skipped.
+class _NotFlatError(Exception):
+    """The byte search does not understand this file."""
 
-    Args:
-        keep: takes a batch of rows as a table and returns the rows wanted, so that the rest never piles up.
+
+def index_table(folder: Path, name: str, fields: Sequence[str]) -> tuple[Records, dict[str, np.ndarray]]:
+    """Offsets of all records of a table and the keys uint64 [N] of the tokens in `fields`.
 
     Raises:
-        UserError: the file is missing, broken, lacks a field, or a field has another type.
+        UserError: the file is missing, broken or lacks a field.
     """
     path = folder / f"{name}.json"
     try:
         with open(path, "rb") as file:
-            table = _read_fast(file, schema, keep)
+            rows = _search(file, [f'"{field}"'.encode() for field in fields])
+            return _collect(name, fields, rows)
     except FileNotFoundError as error:
-        raise UserError(path, "the table is missing", "give the root folder of the raw data and its --version") from (
-            error
-        )
-    except (pa.ArrowException, ValueError, KeyError):
-        table = _read_slowly(path, schema)
-        table = keep(table) if keep else table
-    for field in schema:
-        if table[field.name].null_count:
-            row = pc.index(table[field.name].is_null(), True).as_py()
-            token = table["token"][row].as_py()
-            what = f"record {token!r} has no value for {field.name!r}"
-            raise UserError(path, what, "the table is not nuScenes v1.0: get it again")
-    return table
+        mend = "give the root folder of the raw data and its --version"
+        raise UserError(path, "the table is missing", mend) from error
+    except _NotFlatError:
+        return _collect(name, fields, _parse(path, fields))
 
 
-def _read_fast(file: BinaryIO, schema: pa.Schema, keep: Callable[[pa.Table], pa.Table] | None) -> pa.Table:
-    records = io.BufferedReader(_Records(file), _CHUNK)
-    if not records.peek(1).strip():
-        return schema.empty_table()
-    reader = pyarrow.json.open_json(
-        records,
-        read_options=pyarrow.json.ReadOptions(block_size=_CHUNK, use_threads=True),
-        parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
-    )
-    parts = []
-    for batch in reader:
-        part = pa.Table.from_batches([batch]).select(schema.names)
-        for field in schema:
-            # A name with "}," in it was torn by the line split: take the slow and exact way for this table.
-            if field.type == pa.string() and pc.any(pc.match_substring(part[field.name], "\n")).as_py():
-                raise ValueError("a line end inside a name")
-        parts.append(keep(part) if keep else part)
-    return pa.concat_tables(parts).cast(schema) if parts else schema.empty_table()
+def _collect(
+    name: str, fields: Sequence[str], chunks: Iterator[tuple[list[int], list[int], list[list[bytes]]]]
+) -> tuple[Records, dict[str, np.ndarray]]:
+    starts, ends = array("q"), array("q")
+    keys: list[list[np.ndarray]] = [[np.zeros(0, np.uint64)] for _ in fields]
+    for first, last, tokens in chunks:
+        starts.extend(first)
+        ends.extend(last)
+        for column, values in zip(keys, tokens, strict=True):
+            column.append(token_keys(values))
+    records = Records(name, np.array(starts, np.int64), np.array(ends, np.int64))
+    return records, {field: np.concatenate(column) for field, column in zip(fields, keys, strict=True)}
 
 
-def _read_slowly(path: Path, schema: pa.Schema) -> pa.Table:
-    records = read_records(path.parent, path.stem)
-    try:
-        return pa.Table.from_pylist(records, schema=schema)
-    except (pa.ArrowException, TypeError, AttributeError) as error:
-        for number, record in enumerate(records):
-            for field in schema:
-                try:
-                    pa.array([record.get(field.name)], field.type)
-                except (pa.ArrowException, TypeError, AttributeError):
-                    what = f"record {number} has {field.name!r} = {record.get(field.name)!r}, expected {field.type}"
-                    raise UserError(path, what, "the table is not nuScenes v1.0: get it again") from error
-        raise
+def _search(file: BinaryIO, wanted: list[bytes]) -> Iterator[tuple[list[int], list[int], list[list[bytes]]]]:
+    """(starts, ends, tokens by field) of the records, chunk by chunk; _NotFlatError where bytes do not suffice."""
+    rest, position, opening = b"", 0, b"["
+    while data := file.read(_CHUNK):
+        data = rest + data
+        body, brace, rest = data.rpartition(b"}")
+        if not brace:
+            continue
+        starts: list[int] = []
+        ends: list[int] = []
+        tokens: list[list[bytes]] = [[] for _ in wanted]
+        for piece in body.split(b"}"):
+            start = piece.find(b"{")
+            if start < 0 or piece[:start].strip(_GAPS) != opening or piece.find(b"{", start + 1) >= 0:
+                raise _NotFlatError
+            opening = b""
+            for name, column in zip(wanted, tokens, strict=True):
+                after = piece.find(name, start) + len(name)
+                value = piece.find(b'"', after) + 1
+                end = piece.find(b'"', value)
+                if after < len(name) or not 0 < value <= end or piece[after : value - 1].strip() != b":":
+                    raise _NotFlatError
+                column.append(piece[value:end])
+            starts.append(position + start)
+            position += len(piece) + 1
+            ends.append(position)
+        yield starts, ends, tokens
+    if rest.strip() != b"]" and (rest.strip(), opening) != (b"[]", b"["):
+        raise _NotFlatError
+
+
+def _parse(path: Path, fields: Sequence[str]) -> Iterator[tuple[list[int], list[int], list[list[bytes]]]]:
+    """The same by a real parser, for one whole table."""
+    read_records(path.parent, path.stem)  # says where a broken table breaks
+    text = path.read_bytes().decode("latin-1")  # one character a byte, so that positions are offsets
+    decoder, position = json.JSONDecoder(strict=False), text.index("[") + 1
+    for number in range(len(text)):
+        while text[position] in " \t\r\n,":
+            position += 1
+        if text[position] == "]":
+            return
+        record, end = decoder.raw_decode(text, position)
+        values = [record.get(field) for field in fields]
+        for field, value in zip(fields, values, strict=True):
+            if not isinstance(value, str):
+                raise UserError(path, f"record {number} has {field!r} = {value!r}, not a token", WRONG_SHAPE)
+        yield [position], [end], [[value.encode("latin-1")] for value in values]
+        position = end
+
+
+def token_keys(tokens: list[bytes]) -> np.ndarray:
+    """64-bit keys uint64 [N] of tokens. Equal tokens have equal keys; the reader of a record checks the converse."""
+    if all(len(token) == 32 for token in tokens):
+        try:
+            halves = np.frombuffer(bytes.fromhex(b"".join(tokens).decode("ascii")), "<u8").reshape(-1, 2)
+            return halves[:, 0] ^ (halves[:, 1] * np.uint64(0x9E3779B97F4A7C15))
+        except ValueError:  # not hexadecimal
+            pass
+    if len(tokens) == 1:
+        return np.frombuffer(hashlib.blake2b(tokens[0], digest_size=8).digest(), "<u8")
+    return np.concatenate([np.zeros(0, np.uint64), *(token_keys([token]) for token in tokens)])
+
+
+def rows_of(wanted: np.ndarray, keys: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Row in `keys` (of table `path`) of every wanted key, and where there is one; UserError where `keys` repeat."""
+    if np.array_equal(wanted, keys):
+        return np.arange(len(keys)), np.ones(len(keys), bool)
+    order = np.argsort(keys)
+    ordered = keys[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        raise UserError(path, "a token stands there twice", NO_FIT)
+    if not len(keys):
+        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
+    at = np.minimum(np.searchsorted(ordered, wanted), len(keys) - 1)
+    return order[at], ordered[at] == wanted
 
 
 def read_records(folder: Path, name: str, *, optional: bool = False) -> list[dict[str, Any]]:
-    """A small table as a list of dictionaries; [] where an optional table is absent. UserError as read_table."""
+    """A small table as a list of dictionaries; [] where an optional table is absent. UserError as index_table."""
     path = folder / f"{name}.json"
     try:
         records = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         if optional:
             return []
-        raise UserError(path, "the table is missing", "give the root folder of the raw data and its --version") from (
-            error
-        )
+        mend = "give the root folder of the raw data and its --version"
+        raise UserError(path, "the table is missing", mend) from error
     except json.JSONDecodeError as error:
         what = f"broken JSON at line {error.lineno}, column {error.colno} ({error.msg})"
-        raise UserError(path, what, "the file was cut or changed: get it again") from error
+        raise UserError(path, what, GET_AGAIN) from error
     except UnicodeDecodeError as error:
-        raise UserError(path, f"not text at byte {error.start}", "the file was damaged: get it again") from error
+        raise UserError(path, f"not text at byte {error.start}", GET_AGAIN) from error
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise UserError(path, "not a list of records", "the table is not nuScenes v1.0: get it again")
+        raise UserError(path, "not a list of records", WRONG_SHAPE)
     return records
 
 
@@ -200,15 +199,33 @@ def by_token(folder: Path, name: str, *fields: str) -> dict[str, dict[str, Any]]
     for number, record in enumerate(records):
         for field in ("token", *fields):
             if field not in record:
-                what = f"record {number} has no field {field!r}"
-                raise UserError(folder / f"{name}.json", what, "the table is not nuScenes v1.0: get it again")
+                raise UserError(folder / f"{name}.json", f"record {number} has no field {field!r}", WRONG_SHAPE)
     return {record["token"]: record for record in records}
 
 
-def rows_of(tokens: pa.ChunkedArray, keys: pa.ChunkedArray, place: Path, what: str) -> pa.Array:
-    """Row in `keys` of every token (an integer join); UserError naming the first token that is not there."""
-    rows = pc.index_in(tokens, value_set=keys)
-    if rows.null_count:
-        missing = tokens[pc.index(rows.is_null(), True).as_py()].as_py()
-        raise UserError(place, f"refers to {what} {missing!r}, which is not there", "the tables do not fit together")
-    return rows.combine_chunks() if isinstance(rows, pa.ChunkedArray) else rows
+def numbers(records: list[dict[str, Any]], field: str, width: int, path: Path, *, whole: bool = False) -> np.ndarray:
+    """Column of numbers as float64 (int64 if `whole`) [N] or, for width > 1, [N, width], exactly as written.
+
+    Raises:
+        UserError: naming the record that has no such field, another type or another length.
+    """
+    dtype = np.int64 if whole else np.float64
+    kinds = (int,) if whole else (int, float)
+    for record in records:
+        value = record.get(field)
+        values = value if width > 1 and isinstance(value, list) else [value]
+        if len(values) != width or not all(isinstance(v, kinds) and not isinstance(v, bool) for v in values):
+            shape = f"{width} numbers" if width > 1 else "an integer" if whole else "a number"
+            what = f"record {record.get('token')!r} has {field!r} = {value!r}, expected {shape}"
+            raise UserError(path, what, WRONG_SHAPE)
+    found = np.array([record[field] for record in records], dtype)
+    return found.reshape(-1, width) if width > 1 else found
+
+
+def texts(records: list[dict[str, Any]], field: str, path: Path) -> list[str]:
+    """Column of strings; UserError naming a record where it is none."""
+    for record in records:
+        if not isinstance(record.get(field), str):
+            what = f"record {record.get('token')!r} has {field!r} = {record.get(field)!r}, expected text"
+            raise UserError(path, what, WRONG_SHAPE)
+    return [record[field] for record in records]
