@@ -27,7 +27,7 @@ DEFAULT_RANGE_M = (-74.88, -74.88, -2.0, 74.88, 74.88, 4.0)
 
 
 class FrameDataset:
-    """Map-style data set over the key frames of logs. Cheap to pickle: workers open the logs again.
+    """Map-style data set over key frames that have a lidar sweep. Cheap to pickle: workers open the logs again.
 
     Args:
         log_paths: Log folders.
@@ -73,11 +73,10 @@ class FrameDataset:
         self.augment = augment
         self.seed = seed
         self.bank: ObjectBank | None = None
-        self.frames = [
-            (i, f)
-            for i, log in enumerate(self.logs)
-            for f in np.flatnonzero(~log.frame_interpolated | interpolated)[::frame_stride].tolist()
-        ]
+        self.frames: list[tuple[int, int]] = []  # (log, frame)
+        for i, log in enumerate(self.logs):
+            wanted = self._has_lidar(log) & (~log.frame_interpolated | interpolated)
+            self.frames += [(i, int(f)) for f in np.flatnonzero(wanted)[::frame_stride]]
 
     @staticmethod
     def of(
@@ -212,6 +211,11 @@ class FrameDataset:
                 for row in range(key, max(key - self.sweeps, -1), -1)
             )
         return out
+
+    def _has_lidar(self, log: Log) -> npt.NDArray[np.bool_]:
+        """Which frames of a log have a sweep at all: some excerpts keep labels without their sweeps."""
+        lidars = self._lidars_of(log)
+        return np.array([any(name in log.frame(f).rows for name in lidars) for f in range(log.num_frames)], np.bool_)
 
     def _lidars_of(self, log: Log) -> list[str]:
         present = [name for name, sensor in log.sensors.items() if sensor.modality == "lidar"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from drive.errors import UserError
 from drive.geometry.box import corners
-from drive.geometry.cameras import project
-from drive.geometry.rigid import invert, transform_points
+from drive.geometry.rigid import invert
 from drive.logs.store import Frame, Log
 
 
@@ -27,25 +27,38 @@ class CameraView:
         if camera not in frame.rows:
             raise UserError(f"{log.name}, frame {frame.index}", f"has no image of {camera}", "choose another data.view")
         global_from_ego = log.sweep_poses(camera)[frame.rows[camera]]
-        self._camera_from_ego = invert(sensor.ego_from_sensor) @ invert(global_from_ego) @ frame.global_from_ego
-        self._sensor = sensor
+        camera_from_ego = invert(sensor.ego_from_sensor) @ invert(global_from_ego) @ frame.global_from_ego
+        self._pixels_from_ego = np.ascontiguousarray(sensor.intrinsics @ camera_from_ego[:3])
+        self._width, self._height = float(sensor.width or 0), float(sensor.height or 0)
 
     def sees(self, places: np.ndarray) -> npt.NDArray[np.bool_]:
-        """Which places [P, >=3] project into the image."""
-        assert self._sensor.intrinsics is not None
-        inside = np.zeros(len(places), np.bool_)
-        at_camera = transform_points(self._camera_from_ego, np.asarray(places[:, :3], np.float64))
-        front = np.flatnonzero(at_camera[:, 2] > 0)
-        pixels, _ = project(at_camera[front], self._sensor.intrinsics, None)
-        # Distortion is left out: far outside the lens's circle its polynomial folds back into the image.
-        low, high = -0.5, np.array([self._sensor.width, self._sensor.height]) - 0.5
-        inside[front] = ((pixels >= low) & (pixels < high)).all(axis=1)
+        """Which places [P, >=3] project into the image.
+
+        Lens distortion is left out: far outside the image its polynomial folds places back into it.
+        """
+        inside = np.empty(len(places), np.bool_)
+        view = places.view()
+        view.flags.writeable = False
+        _sees(view, self._pixels_from_ego, self._width, self._height, inside)
         return inside
 
     def sees_boxes(self, boxes: np.ndarray) -> npt.NDArray[np.bool_]:
         """Which boxes [N, >=7] have their centre or a corner in the image."""
         if not len(boxes):
             return np.zeros(0, np.bool_)
-        places = np.concatenate([boxes[:, None, :3], corners(boxes)], axis=1)
+        places = np.concatenate([boxes[:, None, :3], corners(boxes)], axis=1, dtype=np.float32)
         seen = self.sees(places.reshape(-1, 3)).reshape(len(boxes), 9)
         return np.asarray(seen.any(axis=1))
+
+
+@numba.njit(cache=True, nogil=True)
+def _sees(places, m, width, height, inside):  # type: ignore[no-untyped-def]
+    """`m` [3, 4] is intrinsics times camera-from-ego; pixel centres lie at integers."""
+    for i in range(places.shape[0]):
+        x, y, z = np.float64(places[i, 0]), np.float64(places[i, 1]), np.float64(places[i, 2])
+        depth = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
+        u = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
+        v = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
+        inside[i] = (
+            depth > 0 and -0.5 * depth <= u < (width - 0.5) * depth and -0.5 * depth <= v < (height - 0.5) * depth
+        )

@@ -107,7 +107,7 @@ def test_only_what_the_camera_sees(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no camera 'X'; use one of \['CAM'\]"):
         FrameDataset([path], names, view="X")[0]
     with pytest.raises(UserError, match="no lidar"):
-        FrameDataset([path], names, lidars=("X",))[0]
+        FrameDataset([path], names, lidars=("X",))
 
 
 def test_a_box_half_in_view_is_kept(tmp_path: Path) -> None:
@@ -119,6 +119,18 @@ def test_a_box_half_in_view_is_kept(tmp_path: Path) -> None:
     boxes = np.array([[10.0, y, 0, 4, 2, 2, 0] for y in (0, 10.9, 13.5)])
     assert view.sees_boxes(boxes).tolist() == [True, True, False]
     assert view.sees(np.zeros((0, 3))).tolist() == view.sees_boxes(np.zeros((0, 7))).tolist() == []
+
+
+def test_frames_without_a_sweep_are_left_out(tmp_path: Path) -> None:
+    with LogWriter(tmp_path, "gaps", dataset="x", source_version="1", licence="x") as log:
+        log.add_sensor("L", "lidar", [0, 0, 0], [1, 0, 0, 0], columns=("x", "y", "z"))
+        options = {"is_key_frame": True, "source_timestamp": 0, "source_name": "x"}
+        row = log.add_sweep("L", 0, np.ones((5, 3), np.float32), [0, 0, 0], [1, 0, 0, 0], **options)
+        for rows in ({}, {"L": row}, {}):
+            log.add_frame(0, rows=rows, pose_translation=[0, 0, 0], pose_rotation=[1, 0, 0, 0], source_timestamp=0)
+    dataset = FrameDataset([tmp_path / "gaps"], NUSCENES_CLASSES, ego_radius_m=0.0)
+    assert [sample.frame_index for sample in (dataset[i] for i in range(len(dataset)))] == [1]
+    assert dataset[0].points[:, 3].tolist() == [0.0] * 5  # no intensity column
 
 
 def test_a_point_that_is_not_a_number_is_named(tmp_path: Path) -> None:
