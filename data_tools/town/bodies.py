@@ -129,8 +129,9 @@ def _car(rng: np.random.Generator) -> Body:
         paint,
     )
     b.wheels(0.31 * length, -0.30 * length, width / 2 - 0.09, 0.32, 0.09)
-    b.add(BOX, (length / 2 - 0.06, 0, waist - 0.14), (0.06, width * 0.42, 0.06), Material.METAL, (236, 236, 226))
-    b.add(BOX, (-length / 2 + 0.05, 0, waist - 0.12), (0.05, width * 0.44, 0.06), Material.PLASTIC, (168, 22, 20))
+    # Lamps stand out a centimetre, so that they and not the body behind them are seen.
+    b.add(BOX, (length / 2 - 0.04, 0, waist - 0.14), (0.05, width * 0.42, 0.06), Material.METAL, (236, 236, 226))
+    b.add(BOX, (-length / 2 + 0.04, 0, waist - 0.12), (0.05, width * 0.44, 0.06), Material.PLASTIC, (168, 22, 20))
     return b.build("car")
 
 
@@ -141,8 +142,8 @@ def _truck(rng: np.random.Generator) -> Body:
     b = _Builder()
     cab_x = length / 2 - cab_length / 2
     b.add(BOX, (cab_x, 0, 1.1), (cab_length / 2, width / 2 - 0.05, 0.65), Material.CAR_PAINT, paint)
-    b.add(BOX, (cab_x - 0.1, 0, (1.75 + cab_height) / 2), (cab_length / 2 - 0.1, width / 2 - 0.12, (cab_height - 1.75) / 2),
-          Material.GLASS, GLASS)  # fmt: skip
+    pane = (1.75 + cab_height) / 2, (cab_height - 1.75) / 2
+    b.add(BOX, (cab_x - 0.1, 0, pane[0]), (cab_length / 2 - 0.1, width / 2 - 0.12, pane[1]), Material.GLASS, GLASS)
     b.add(
         BOX,
         (cab_x - 0.1, 0, cab_height - 0.03),

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from data_tools.town.map_files import LOCATIONS, TRAIN_LOCATIONS, VAL_LOCATION, map_expansion, semantic_prior
+from data_tools.town.radar import RADARS
 from data_tools.town.record import SceneJob, record_scene, town_and_ground
 from data_tools.town.sensors import CAMERAS, LIDAR, lidar_model
 from data_tools.town.tables import SCENE_TABLES, Row, fixed_tables, token, write_json
@@ -49,6 +50,8 @@ class TownConfig:
     """Camera images are this wide and 9/16 as high; the field of view is that of 1600 x 900."""
     cameras: bool = True
     """Six camera images a key frame; --no-cameras leaves them out."""
+    radar: bool = True
+    """Five radars at 10 Hz; --no-radar leaves them out."""
     beams: Literal[32, 64] = 32
     """32 beams at 20 Hz or 64 at 10 Hz."""
     columns: int | None = None
@@ -145,6 +148,7 @@ def plan(config: TownConfig, root: Path) -> list[SceneJob]:
                 number=number,
                 seconds=config.seconds,
                 image_width=config.image_width if config.cameras else 0,
+                radar=config.radar,
                 beams=config.beams,
                 columns=config.columns,
                 standing_start=number % 5 == 4,
@@ -206,7 +210,8 @@ def _run(jobs: list[SceneJob], workers: int, console: Console) -> list[dict[str,
 def _finish(config: TownConfig, root: Path, jobs: list[SceneJob], shards: list[dict[str, list[Row]]]) -> None:
     """Tables, maps, splits and the mark."""
     tables = root / config.version
-    channels = {LIDAR: "lidar"} | ({channel: "camera" for channel in CAMERAS} if config.cameras else {})
+    channels = {LIDAR: "lidar"} | {channel: "camera" for channel in CAMERAS if config.cameras}
+    channels |= {channel: "radar" for channel in RADARS if config.radar}
     for name, rows in fixed_tables(channels).items():
         write_json(tables / f"{name}.json", rows)
     for name in (*SCENE_TABLES, "scene_3d"):

@@ -7,11 +7,12 @@ room for the intersection. Across a road, from its centre line outwards: lanes, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from drive.geometry.angles import wrap_angle
-from drive.geometry.polylines import arc_length, offset_polyline, point_at, resample
+from drive.geometry.polylines import arc_length, offset_polyline, resample
 
 LANE_WIDTH = 3.5
 CYCLE_STRIP = 1.2
@@ -31,8 +32,9 @@ class Road:
     lanes: int  # per direction
     parking: bool
     centre: np.ndarray
+    parallels: dict[float, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    @cached_property
     def length(self) -> float:
         return float(arc_length(self.centre)[-1])
 
@@ -48,10 +50,13 @@ class Road:
 
     def along(self, start: float, end: float, offset: float) -> np.ndarray:
         """The parallel `offset` metres left of the centre line between two distances, [M, 2]."""
-        line = offset_polyline(self.centre, offset)
-        share = np.linspace(start, end, max(int(abs(end - start) / 1.0), 1) + 1) / self.length
-        at = share * arc_length(line)[-1]
-        return point_at(line, at)
+        offset = float(offset)
+        if offset not in self.parallels:
+            line = offset_polyline(self.centre, offset)
+            self.parallels[offset] = line, arc_length(line)
+        line, distance = self.parallels[offset]
+        at = np.linspace(start, end, max(int(abs(end - start) / 1.0), 1) + 1) * (distance[-1] / self.length)
+        return np.column_stack([np.interp(at, distance, line[:, 0]), np.interp(at, distance, line[:, 1])])
 
     def strip(self, start: float, end: float, left: float, right: float) -> np.ndarray:
         """Polygon [K, 2] between two distances and two offsets."""
@@ -171,11 +176,11 @@ def _plan_roads(rng: np.random.Generator, columns: int, rows: int) -> list[tuple
     parking_columns, parking_rows = rng.random(columns) < 0.85, rng.random(rows) < 0.85
     roads = []
     for i in range(columns):
-        for j in range(rows - 1):
-            roads.append((i * rows + j, i * rows + j + 1, 2 if i == wide_column else 1, bool(parking_columns[i])))
+        lanes, parking = 2 if i == wide_column else 1, bool(parking_columns[i])
+        roads += [(i * rows + j, i * rows + j + 1, lanes, parking) for j in range(rows - 1)]
     for j in range(rows):
-        for i in range(columns - 1):
-            roads.append((i * rows + j, (i + 1) * rows + j, 2 if j == wide_row else 1, bool(parking_rows[j])))
+        lanes, parking = 2 if j == wide_row else 1, bool(parking_rows[j])
+        roads += [(i * rows + j, (i + 1) * rows + j, lanes, parking) for i in range(columns - 1)]
     degree = np.bincount(np.array([road[:2] for road in roads]).ravel())
     removed = 0
     for k in rng.permutation(len(roads)):
@@ -279,7 +284,7 @@ def _add_connectors(town: Town) -> None:
             | ({"left"} if source.order == 0 else set())
             | ({"right"} if source.order == lanes - 1 else set())
         )
-        turns = [turn for turn in ("left", "straight", "right") if turn in options and turn in allowed]
+        turns: list[str] = [turn for turn in ("left", "straight", "right") if turn in options and turn in allowed]
         for turn in turns or sorted(options):
             targets = sorted(options[turn], key=lambda lane: lane.order)
             same = min(source.order, len(targets) - 1)  # a street that only bends keeps its lanes apart

@@ -33,9 +33,10 @@ STRAIGHT_RADIUS = 999.999
 
 def semantic_prior(ground: np.ndarray) -> bytes:
     """PNG, 0.1 m a pixel, north up: 255 where the ground is road or walkway, else 0."""
-    paved = np.isin(ground[::-1], [int(Material.ROAD), int(Material.SIDEWALK), int(Material.MARKING)])
+    white = np.zeros(len(Material), np.uint8)
+    white[[Material.ROAD, Material.SIDEWALK, Material.MARKING]] = 255
     data = BytesIO()
-    Image.fromarray(paved.astype(np.uint8) * 255).save(data, format="PNG", compress_level=1)
+    Image.fromarray(white[ground[::-1]]).save(data, format="PNG", compress_level=1)
     return data.getvalue()
 
 
@@ -261,7 +262,7 @@ def _add_direction(
 
 def _connectivity(town: Town) -> dict[str, Row]:
     """Lane or connector token -> tokens of what leads in and out."""
-    table = {lane_token(town, lane): {"incoming": [], "outgoing": []} for lane in _all_lanes(town)}
+    table: dict[str, Row] = {lane_token(town, lane): {"incoming": [], "outgoing": []} for lane in _all_lanes(town)}
     for connector in town.connectors:
         own = lane_token(town, connector)
         source, target = lane_token(town, town.lanes[connector.source]), lane_token(town, town.lanes[connector.target])

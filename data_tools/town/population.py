@@ -2,89 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from data_tools.town.actors import EGO_REAR_AXLE, Population
 from data_tools.town.bodies import Body, make_body
 from data_tools.town.layout import CYCLE_STRIP, PARKING_STRIP, STOP_LINE, WALKWAY, Lane, Road, Town
 from data_tools.town.routes import Path, choose_lanes, pedestrian_path, vehicle_path, walk_links
-from data_tools.town.traffic import History, Mover, simulate
+from data_tools.town.traffic import Mover, simulate
 from drive.geometry.box import corners_bev
 from drive.geometry.polylines import arc_length, point_at
-from drive.render.scene import Actors, Primitives
 
 EGO_SIZE = (4.08, 1.73, 1.56)
-EGO_REAR_AXLE = 1.3  # from the box's centre back to the ego frame's origin
 WARM_UP = 4.0  # seconds of traffic before the recording
 NEAR = 42.0  # metres from the ego's way within which most of the population starts
-
-
-@dataclass(frozen=True)
-class Population:
-    """All actors of a scene: the movers of `history` (mover 0 is the ego), then the `still` ones [S, 3] x y yaw.
-
-    `bodies` has one entry an annotated actor: first the movers without the ego, then the still ones.
-    """
-
-    history: History
-    bodies: tuple[Body, ...]
-    still: np.ndarray
-
-    @property
-    def parts(self) -> Primitives:
-        return Primitives.concatenate([body.parts for body in self.bodies])
-
-    def poses(self, time: float) -> np.ndarray:
-        """x, y, yaw [N, 3] of every annotated actor."""
-        return np.concatenate([self.history.poses_at(time)[1:], self.still])
-
-    def motion(self, time: float) -> tuple[np.ndarray, np.ndarray]:
-        """Velocities [N, 2] and yaw rates [N], by central differences over 40 ms."""
-        h = 0.02
-        before, after = self.history.poses_at(time - h)[1:], self.history.poses_at(time + h)[1:]
-        still = np.zeros((len(self.still), 3))
-        turn = np.arctan2(np.sin(after[:, 2] - before[:, 2]), np.cos(after[:, 2] - before[:, 2]))
-        rate = np.concatenate([np.column_stack([after[:, :2] - before[:, :2], turn]), still]) / (2 * h)
-        return rate[:, :2], rate[:, 2]
-
-    def speeds(self, time: float) -> np.ndarray:
-        return np.concatenate([self.history.along_at(time)[1][1:], np.zeros(len(self.still))])
-
-    def ego_pose(self, time: float) -> np.ndarray:
-        """x, y, yaw of the ego frame: origin on the ground under the rear axle."""
-        return ego_from_centre(self.history.poses_at(time)[0])
-
-
-def ego_from_centre(pose: np.ndarray) -> np.ndarray:
-    x, y, yaw = pose
-    return np.array([x - EGO_REAR_AXLE * np.cos(yaw), y - EGO_REAR_AXLE * np.sin(yaw), yaw])
-
-
-class ActorPicker:
-    """Builds the renderer's `Actors` at an instant from the actors near a point."""
-
-    def __init__(self, population: Population) -> None:
-        self.population = population
-        self.parts = population.parts
-        self.count = np.array([len(body.parts) for body in population.bodies])
-        self.first = np.concatenate([[0], np.cumsum(self.count)])
-
-    def at(self, time: float, centre: np.ndarray, radius: float) -> tuple[Actors, np.ndarray]:
-        """Actors within `radius` of `centre` [2], and their indices [n] in the population."""
-        poses = self.population.poses(time)
-        velocity, turn = self.population.motion(time)
-        chosen = np.flatnonzero(np.hypot(*(poses[:, :2] - centre).T) < radius)
-        rows = np.concatenate([np.arange(self.first[i], self.first[i + 1]) for i in chosen]) if len(chosen) else []
-        rows = np.asarray(rows, dtype=np.int64)
-        p = self.parts
-        parts = Primitives(
-            p.kind[rows], p.centre[rows], p.half_size[rows], p.yaw[rows], p.material[rows], p.colour[rows],
-            p.texture[rows],
-        )  # fmt: skip
-        pose = np.column_stack([poses[chosen, :2], np.zeros(len(chosen)), poses[chosen, 2]])
-        offsets = np.concatenate([[0], np.cumsum(self.count[chosen])])
-        return Actors(pose, velocity[chosen], turn[chosen], offsets, parts), chosen
 
 
 class _Crew:
@@ -281,19 +211,19 @@ def _by_distance(crew: _Crew, rng: np.random.Generator, roads: list[Road]) -> li
 
 
 def _parked(crew: _Crew, rng: np.random.Generator, roads: list[Road]) -> None:
-    """Parked cars and a few lorries in the parking strips near the ego's way."""
-    wanted, trucks = int(rng.integers(30, 46)), int(rng.integers(1, 4))
+    """Parked cars, a few lorries and buses in the parking strips near the ego's way."""
+    wanted = int(rng.integers(30, 46))
+    large = ["bus"] * int(rng.integers(2, 4)) + ["truck"] * int(rng.integers(1, 4))
     slots = []
     for road in roads:
         if road.parking:
             for side in (-1.0, 1.0):
-                for along in np.arange(15.0, road.length - 15.0, 6.3):
-                    slots.append((road, side, float(along)))
+                slots += [(road, side, float(along)) for along in np.arange(15.0, road.length - 15.0, 6.3)]
     for k in rng.permutation(len(slots)):
         if wanted <= 0:
             break
         road, side, along = slots[k]
-        body = make_body("truck" if trucks > 0 else "car", rng)
+        body = make_body(large[0] if large else "car", rng)
         offset = road.lane_edge + CYCLE_STRIP + PARKING_STRIP - 0.15 - body.size[1] / 2
         x, y, yaw = _beside(road, along + float(rng.uniform(-0.4, 0.4)), side * offset)
         if crew.distance(np.array([x, y])) > NEAR:
@@ -301,7 +231,7 @@ def _parked(crew: _Crew, rng: np.random.Generator, roads: list[Road]) -> None:
         yaw += (np.pi if side > 0 else 0.0) + float(rng.normal(0.0, 0.012))
         if crew.stand(body, x, y, yaw, gap=0.7):
             wanted -= 1
-            trucks -= 1 if body.kind == "truck" else 0
+            large = large[1:]
 
 
 def _standing(crew: _Crew, rng: np.random.Generator, roads: list[Road]) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data_tools.town import can_bus
+from data_tools.town.actors import ActorPicker, Population
 from data_tools.town.bodies import CATEGORY
 from data_tools.town.labels import (
     attribute_name,
@@ -21,10 +23,11 @@ from data_tools.town.labels import (
     visibility_token,
 )
 from data_tools.town.layout import Town, build_town
-from data_tools.town.population import ActorPicker, Population, populate
+from data_tools.town.population import populate
+from data_tools.town.radar import PERIOD_US, RADARS, Targets, clutter_points, radar_mount, scan, to_pcd
 from data_tools.town.scenery import build_scene, draw_ground
 from data_tools.town.sensors import CAMERAS, LIDAR, Mounted, camera_model, camera_mount, lidar_model, lidar_mount
-from data_tools.town.tables import Row, link, token, write_json
+from data_tools.town.tables import Row, chain_annotations, link, token, write_json
 from drive.geometry.rigid import from_translation_rotation, invert, quaternion_from_yaw
 from drive.render.camera import render_image
 from drive.render.lidar import SweepReturn, render_sweep
@@ -50,6 +53,7 @@ class SceneJob:
     number: int
     seconds: float
     image_width: int  # 0: no cameras
+    radar: bool
     beams: int
     columns: int | None
     standing_start: bool
@@ -99,12 +103,16 @@ class _Recorder:
         if job.image_width:
             self.mounts |= {channel: camera_mount(channel, mounting) for channel in CAMERAS}
             self.cameras = {channel: camera_model(channel, job.image_width) for channel in CAMERAS}
+        if job.radar:
+            self.mounts |= {channel: radar_mount(channel) for channel in RADARS}
+        self.radar_rng = np.random.default_rng([job.scene_seed, 61])
         self.tables: dict[str, list[Row]] = {"ego_pose": [], "sample": []}
         self.data: dict[str, list[Row]] = {channel: [] for channel in self.mounts}
         self.notes: dict[int, dict[int, Row]] = {}  # actor -> key frame -> annotation
         for channel in self.mounts:
             (self.root / "samples" / channel).mkdir(parents=True, exist_ok=True)
-        (self.root / "sweeps" / LIDAR).mkdir(parents=True, exist_ok=True)
+        for channel in (LIDAR, *(RADARS if job.radar else ())):
+            (self.root / "sweeps" / channel).mkdir(parents=True, exist_ok=True)
 
     def seconds(self, time_us: int) -> float:
         return (time_us - self.job.clock_us) * 1e-6
@@ -126,8 +134,13 @@ class _Recorder:
         rows = np.empty((len(returns.points), 5), np.float32)
         rows[:, :3], rows[:, 3], rows[:, 4] = returns.points, returns.intensity, returns.ring
         (self.root / name).write_bytes(rows.tobytes())
+        echoes = np.zeros((0, 3))
+        if job.radar and (time_us - job.clock_us) % PERIOD_US == 0:
+            hits = np.bincount(returns.actor[returns.actor >= 0], minlength=len(chosen))
+            visible, clutter = chosen[hits > 0], clutter_points(returns, end, self.radar_rng)
+            echoes = np.concatenate([self.radar(channel, time_us, key, visible, clutter) for channel in RADARS])
         if key:
-            self.key_frame(time_us, returns, end, chosen)
+            self.key_frame(time_us, returns, end, chosen, echoes)
         self.add_data(LIDAR, time_us, name, "pcd", key, 0, 0)
 
     def add_data(self, channel: str, time_us: int, name: str, suffix: str, key: bool, width: int, height: int) -> None:
@@ -145,12 +158,36 @@ class _Recorder:
              "fileformat": suffix, "is_key_frame": key, "height": height, "width": width, "filename": name}
         )  # fmt: skip
 
-    def key_frame(self, time_us: int, returns: SweepReturn, global_from_lidar: np.ndarray, chosen: np.ndarray) -> None:
+    def radar(self, channel: str, sweep_us: int, key: bool, visible: np.ndarray, clutter: np.ndarray) -> np.ndarray:
+        """Write one radar's scan of the `visible` actors; returns its points, global [K, 3]."""
+        job, population, time_us = self.job, self.population, sweep_us + RADARS[channel][2]
+        time = self.seconds(time_us)
+        mount = self.mounts[channel].ego_from_sensor
+        pose = self.global_from_ego(time_us) @ mount
+        # The radar's own velocity: its position a moment later.
+        moved = (self.global_from_ego(time_us + 20_000) @ mount - self.global_from_ego(time_us - 20_000) @ mount)[:2, 3]
+        targets = Targets(
+            [population.bodies[i].kind for i in visible],
+            population.poses(time)[visible],
+            np.array([population.bodies[i].size for i in visible]).reshape(-1, 3),
+            population.motion(time)[0][visible],
+            clutter,
+        )
+        records = scan(targets, pose, moved / 0.04, self.radar_rng)
+        name = f"{'samples' if key else 'sweeps'}/{channel}/{job.logfile}__{channel}__{time_us}.pcd"
+        (self.root / name).write_bytes(to_pcd(records))
+        self.add_data(channel, time_us, name, "pcd", key, 0, 0)
+        points = np.column_stack([records["x"], records["y"], records["z"]]).astype(np.float64)
+        return points @ pose[:3, :3].T + pose[:3, 3]
+
+    def key_frame(
+        self, time_us: int, returns: SweepReturn, global_from_lidar: np.ndarray, chosen: np.ndarray, echoes: np.ndarray
+    ) -> None:
         job = self.job
         self.tables["sample"].append(
             {"token": token(job.name, "sample", time_us), "timestamp": time_us, "scene_token": token(job.name, "scene")}
         )
-        self.annotate(time_us, returns, global_from_lidar, chosen)
+        self.annotate(time_us, returns, global_from_lidar, chosen, echoes)
         if job.image_width:
             for channel in CAMERAS:
                 self.image(channel, time_us)
@@ -167,7 +204,9 @@ class _Recorder:
         (self.root / name).write_bytes(data.getvalue())
         self.add_data(channel, time_us, name, "jpg", True, camera.width, camera.height)
 
-    def annotate(self, time_us: int, returns: SweepReturn, global_from_lidar: np.ndarray, chosen: np.ndarray) -> None:
+    def annotate(
+        self, time_us: int, returns: SweepReturn, global_from_lidar: np.ndarray, chosen: np.ndarray, echoes: np.ndarray
+    ) -> None:
         population, time = self.population, self.seconds(time_us)
         poses, (velocity, _) = population.poses(time)[chosen], population.motion(time)
         velocity, speeds = velocity[chosen], population.speeds(time)[chosen]
@@ -178,6 +217,8 @@ class _Recorder:
         points = returns.points.astype(np.float64) @ global_from_lidar[:3, :3].T + global_from_lidar[:3, 3]
         inside, expected = np.zeros(len(boxes), np.int64), np.zeros(len(boxes), np.int64)
         count_points(points, boxes, inside)
+        echoed = np.zeros(len(boxes), np.int64)
+        count_points(echoes, boxes, echoed)
         level = boxes.copy()
         level[:, :2] -= global_from_lidar[:2, 3]
         expected_rays(level, float(global_from_lidar[2, 3]), self.slopes, self.model.columns, expected)
@@ -202,7 +243,7 @@ class _Recorder:
                 "size": [width, length, height],
                 "rotation": yaw_quaternion,
                 "num_lidar_pts": int(inside[n]),
-                "num_radar_pts": 0,
+                "num_radar_pts": int(echoed[n]),
             }
 
     def finish(self) -> dict[str, list[Row]]:
@@ -214,9 +255,11 @@ class _Recorder:
             for row in rows:
                 nearest = min(round((row["sample_token"] - job.clock_us) / KEY_FRAME_US), len(samples) - 1)
                 row["sample_token"] = samples[nearest]["token"]
-        instances, annotations = self._instances()
-        write_json(self.root / "can_bus" / f"{job.name}_pose.json", self._can_pose())
-        write_json(self.root / "can_bus" / f"{job.name}_vehicle_monitor.json", self._can_monitor())
+        categories = [CATEGORY[body.kind] for body in self.population.bodies]
+        instances, annotations = chain_annotations(self.notes, categories)
+        for name, make in {"pose": can_bus.pose_messages, "vehicle_monitor": can_bus.monitor_messages}.items():
+            rows = make(self.population, job.clock_us, job.seconds)
+            write_json(self.root / "can_bus" / f"{job.name}_{name}.json", rows)
         (self.root / "scene_3d").mkdir(exist_ok=True)
         self.scene.save(self.root / "scene_3d" / f"{job.name}.arrow")
         start = "stands at first" if job.standing_start else "drives"
@@ -242,60 +285,10 @@ class _Recorder:
             ],
         }  # fmt: skip
 
-    def _instances(self) -> tuple[list[Row], list[Row]]:
-        """Instances and chained annotations. A thing without points is kept while it has some in a frame beside."""
-        instances, annotations = [], []
-        for actor in sorted(self.notes):
-            notes = self.notes[actor]
-            seen = {k for k, note in notes.items() if note["num_lidar_pts"] > 0}
-            kept = [note for k, note in sorted(notes.items()) if seen & {k - 1, k, k + 1}]
-            if not kept:
-                continue
-            link(kept)
-            category = CATEGORY[self.population.bodies[actor].kind]
-            instances.append(
-                {"token": kept[0]["instance_token"], "category_token": token("category", category),
-                 "nbr_annotations": len(kept), "first_annotation_token": kept[0]["token"],
-                 "last_annotation_token": kept[-1]["token"]}
-            )  # fmt: skip
-            annotations += kept
-        return instances, annotations
-
     def _calibration(self, channel: str) -> Row:
         mount = self.mounts[channel]
-        intrinsic = [] if channel == LIDAR else self.cameras[channel].intrinsics.tolist()
+        intrinsic = self.cameras[channel].intrinsics.tolist() if channel in CAMERAS else []
         return {
             "token": token(self.job.name, "calibrated_sensor", channel), "sensor_token": token("sensor", channel),
             "translation": list(mount.translation), "rotation": list(mount.rotation), "camera_intrinsic": intrinsic,
         }  # fmt: skip
-
-    def _can_pose(self) -> list[Row]:
-        """The CAN bus `pose` messages, 50 Hz: position and orientation global, the rest in the ego frame."""
-        messages = []
-        h = 0.02
-        for time in np.arange(0.0, self.job.seconds, 0.02):
-            (x0, y0, a0), (x, y, yaw), (x1, y1, a1) = (self.population.ego_pose(time + d) for d in (-h, 0.0, h))
-            forward = np.array([np.cos(yaw), np.sin(yaw)])
-            speed = float(np.array([x1 - x0, y1 - y0]) @ forward / (2 * h))
-            change = float(np.array([x1 - 2 * x + x0, y1 - 2 * y + y0]) @ forward / h**2)
-            turn = float(np.arctan2(np.sin(a1 - a0), np.cos(a1 - a0)) / (2 * h))
-            messages.append(
-                {"utime": self.job.clock_us + round(time * 1e6), "pos": [float(x), float(y), 0.0],
-                 "orientation": quaternion_from_yaw(yaw).tolist(), "vel": [speed, 0.0, 0.0],
-                 "rotation_rate": [0.0, 0.0, turn], "accel": [change, speed * turn, 9.81]}
-            )  # fmt: skip
-        return messages
-
-    def _can_monitor(self) -> list[Row]:
-        """The CAN bus `vehicle_monitor` messages, 2 Hz: speed in km/h, wheel in degrees at the steering column."""
-        messages = []
-        for time in np.arange(0.0, self.job.seconds, 0.5):
-            before, after = (self.population.ego_pose(time + d) for d in (-0.02, 0.02))
-            speed = float(np.hypot(*(after - before)[:2]) / 0.04)
-            turn = float(np.arctan2(np.sin(after[2] - before[2]), np.cos(after[2] - before[2])) / 0.04)
-            wheel = np.degrees(np.arctan2(2.588 * turn, max(speed, 0.5))) * 15.0
-            messages.append(
-                {"utime": self.job.clock_us + round(time * 1e6), "vehicle_speed": speed * 3.6, "steering": float(wheel),
-                 "throttle": 0, "brake": 0, "left_signal": 0, "right_signal": 0, "available_distance": 100}
-            )  # fmt: skip
-        return messages

@@ -175,7 +175,9 @@ def _add_buildings(rng: np.random.Generator, road: Road, side: float, occupied: 
         x, y = x + excess * np.cos(yaw), y + excess * np.sin(yaw)
         if occupied.take(x, y, yaw, front / 2, depth / 2, gap=0.6):
             _add_building(rng, solids, x, y, yaw, (front / 2, depth / 2))
-        along += front + (rng.uniform(0.5, 2.0) if rng.random() < 0.6 else rng.uniform(4.0, 12.0))
+            along += front + (rng.uniform(0.5, 2.0) if rng.random() < 0.6 else rng.uniform(4.0, 12.0))
+        else:
+            along += 3.0
 
 
 def _add_far_buildings(rng: np.random.Generator, town: Town, occupied: _Occupied, solids: list[Solid]) -> None:

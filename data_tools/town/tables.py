@@ -63,3 +63,23 @@ def link(rows: list[Row]) -> None:
     for before, row, after in zip([None, *rows[:-1]], rows, [*rows[1:], None], strict=True):
         row["prev"] = before["token"] if before else ""
         row["next"] = after["token"] if after else ""
+
+
+def chain_annotations(notes: dict[int, dict[int, Row]], categories: list[str]) -> tuple[list[Row], list[Row]]:
+    """Instances and chained annotations from `notes` (actor -> key frame -> annotation).
+
+    A thing without lidar points is kept while it has some in the key frame before or after.
+    """
+    instances, annotations = [], []
+    for actor in sorted(notes):
+        seen = {frame for frame, note in notes[actor].items() if note["num_lidar_pts"] > 0}
+        kept = [note for frame, note in sorted(notes[actor].items()) if seen & {frame - 1, frame, frame + 1}]
+        if kept:
+            link(kept)
+            instances.append(
+                {"token": kept[0]["instance_token"], "category_token": token("category", categories[actor]),
+                 "nbr_annotations": len(kept), "first_annotation_token": kept[0]["token"],
+                 "last_annotation_token": kept[-1]["token"]}
+            )  # fmt: skip
+            annotations += kept
+    return instances, annotations

@@ -53,17 +53,18 @@ class Fleet:
         self.half_width = np.array([m.half_width for m in movers])
 
     def at(self, along: np.ndarray) -> np.ndarray:
-        """Path points [N, 2] at arc lengths [N]."""
-        count = np.diff(self.first)
-        place = np.clip(along / SPACING, 0.0, count - 1.001)
+        """Path points [N, 2] of the first N movers at arc lengths [N]."""
+        first = self.first[: len(along) + 1]
+        place = np.clip(along / SPACING, 0.0, np.diff(first) - 1.001)
         low = place.astype(np.int64)
         share = (place - low)[:, None]
-        rows = self.first[:-1] + low
+        rows = first[:-1] + low
         return (1 - share) * self.points[rows] + share * self.points[rows + 1]
 
     def pose(self, along: np.ndarray) -> np.ndarray:
-        """Box centres and yaws [N, 3]: the chord between the two points that follow the path."""
-        rear, front = self.at(along - self.axle), self.at(along + self.axle)
+        """Box centres and yaws [N, 3] of the first N: the chord between the two points that follow the path."""
+        axle = self.axle[: len(along)]
+        rear, front = self.at(along - axle), self.at(along + axle)
         step = front - rear
         return np.column_stack([(rear + front) / 2, np.arctan2(step[:, 1], step[:, 0])])
 
@@ -132,20 +133,20 @@ class History:
     along: np.ndarray
     speed: np.ndarray
 
-    def along_at(self, time: float) -> tuple[np.ndarray, np.ndarray]:
-        """Arc lengths and speeds [N] at a time: the cubic through the two steps' positions and speeds."""
-        place = np.clip((time - self.start_time) / STEP, 0.0, len(self.along) - 1.000001)
+    def along_at(self, time: float, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Arc lengths and speeds [N] of the first `count` movers (all) at a time: the cubic through two steps."""
+        place = min(max((time - self.start_time) / STEP, 0.0), len(self.along) - 1.000001)
         k = int(place)
         u = place - k
-        a, b, va, vb = self.along[k], self.along[k + 1], self.speed[k] * STEP, self.speed[k + 1] * STEP
-        along = (
-            (2 * u**3 - 3 * u**2 + 1) * a + (u**3 - 2 * u**2 + u) * va + (3 * u**2 - 2 * u**3) * b + (u**3 - u**2) * vb
-        )
-        return along, (1 - u) * self.speed[k] + u * self.speed[k + 1]
+        a, b = self.along[k, :count], self.along[k + 1, :count]
+        va, vb = self.speed[k, :count], self.speed[k + 1, :count]
+        along = (2 * u**3 - 3 * u**2 + 1) * a + (3 * u**2 - 2 * u**3) * b
+        along += ((u**3 - 2 * u**2 + u) * va + (u**3 - u**2) * vb) * STEP
+        return along, (1 - u) * va + u * vb
 
-    def poses_at(self, time: float) -> np.ndarray:
-        """Box centres and yaws [N, 3]."""
-        return self.fleet.pose(self.along_at(time)[0])
+    def poses_at(self, time: float, count: int | None = None) -> np.ndarray:
+        """Box centres and yaws [N, 3] of the first `count` movers (all)."""
+        return self.fleet.pose(self.along_at(time, count)[0])
 
 
 class _RightOfWay:

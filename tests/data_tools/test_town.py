@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from shapely.geometry import Polygon
 
 from data_tools.town import TownConfig, build, is_town, main, make_tiny_town
@@ -60,9 +61,9 @@ def test_tables_are_complete_and_tokens_lead_somewhere(tiny_town: Path) -> None:
                     assert row[f"{key}_token"] in tables[target]
     for row in tables["sample_data"].values():
         assert (tiny_town / row["filename"]).is_file()
-    # 2 s at 20 Hz: 40 sweeps and 4 key frames a scene, six images each.
+    # 2 s: 40 sweeps and 4 key frames a scene with six images each, and five radars at 10 Hz.
     assert len(tables["sample"]) == 3 * 4
-    assert len(tables["sample_data"]) == 3 * (40 + 4 * 6)
+    assert len(tables["sample_data"]) == 3 * (40 + 4 * 6 + 5 * 20)
 
 
 def test_chains(tiny_town: Path) -> None:
@@ -187,14 +188,9 @@ def test_static_scene_and_can_bus(tiny_town: Path) -> None:
         pose = json.loads((tiny_town / "can_bus" / f"{name}_pose.json").read_text())
         assert len(pose) == 100
         assert set(pose[0]) == {"accel", "orientation", "pos", "rotation_rate", "utime", "vel"}
-        stamps = [
-            row["timestamp"] for row in table(tiny_town, "sample") if row["scene_token"] == scenes_token(scenes, name)
-        ]
+        samples = table(tiny_town, "sample")
+        stamps = [sample["timestamp"] for sample in samples if sample["scene_token"] == row["scene_token"]]
         assert stamps[0] == pose[0]["utime"]
-
-
-def scenes_token(scenes: dict[str, dict[str, Any]], name: str) -> str:
-    return next(token for token, row in scenes.items() if row["name"] == name)
 
 
 def digest(root: Path) -> dict[str, str]:
@@ -205,12 +201,9 @@ def digest(root: Path) -> dict[str, str]:
     }
 
 
-def test_same_seed_same_bytes_whatever_the_workers(tmp_path: Path) -> None:
-    one = make_tiny_town(tmp_path / "one", seconds=0.5, cameras=False)
-    two = make_tiny_town(tmp_path / "two", seconds=0.5, cameras=False, workers=2)
-    assert digest(one) == digest(two)
-    other = make_tiny_town(tmp_path / "other", seconds=0.5, cameras=False, seed=1)
-    assert digest(one) != digest(other)
+def test_same_seed_same_bytes_whatever_the_workers(tiny_town: Path, tmp_path: Path) -> None:
+    again = make_tiny_town(tmp_path / "again", workers=2)
+    assert digest(tiny_town) == digest(again)
 
 
 def test_a_foreign_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,18 +215,25 @@ def test_a_foreign_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine"]
 
 
+def test_another_seed_is_another_town() -> None:
+    one, two = (plan(TownConfig(Path("x"), seed=seed), Path("x")) for seed in (0, 1))
+    assert not {job.town_seed for job in one} & {job.town_seed for job in two}
+    assert not {job.scene_seed for job in one} & {job.scene_seed for job in two}
+
+
 def test_a_failure_leaves_the_old_set_and_nothing_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    town = make_tiny_town(tmp_path / "town", seconds=0.5, cameras=False)
-    before = digest(town)
+    config = TownConfig(tmp_path / "town", scenes=1, val_scenes=0, seconds=0.5, cameras=False, columns=90, workers=1)
+    build(config, Console(quiet=True))
+    before = digest(config.out)
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device", str(tmp_path / "x"))
 
     monkeypatch.setattr("data_tools.town.command._finish", fail)
     with pytest.raises(UserError, match="No space left"):
-        make_tiny_town(tmp_path / "town", seconds=0.5, cameras=False, seed=2)
-    assert digest(town) == before
-    assert is_town(town)
+        build(config, Console(quiet=True))
+    assert digest(config.out) == before
+    assert is_town(config.out)
     assert [p.name for p in tmp_path.iterdir()] == ["town"]
 
 
@@ -246,8 +246,6 @@ def test_a_failure_leaves_the_old_set_and_nothing_half_made(tmp_path: Path, monk
     ],
 )
 def test_bad_arguments_are_named(tmp_path: Path, change: dict[str, Any], place: str) -> None:
-    from rich.console import Console
-
     with pytest.raises(UserError) as caught:
         build(TownConfig(tmp_path / "town", **change), Console(quiet=True))
     assert caught.value.place == place

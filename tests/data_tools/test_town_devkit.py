@@ -151,3 +151,23 @@ def test_can_bus_opens(tiny_town: Path) -> None:
     messages = can.get_messages("scene-9001", "pose")
     recorded = json.loads((tiny_town / "can_bus" / "scene-9001_pose.json").read_text())
     assert len(messages) == len(recorded)
+
+
+def test_radar_opens_and_measures_radial_velocity(devkit: Any) -> None:
+    from nuscenes.utils.data_classes import RadarPointCloud
+
+    checked = 0
+    for sample in devkit.sample:
+        for channel in ("RADAR_FRONT", "RADAR_BACK_LEFT"):
+            path = devkit.get_sample_data_path(sample["data"][channel])
+            points = RadarPointCloud.from_file(path).points
+            assert points.shape[0] == 18
+            x, y, vx, vy = points[0], points[1], points[8], points[9]
+            reach = np.hypot(x, y)
+            # Velocity lies along the ray, and is small where nothing moves.
+            assert np.abs(x * vy - y * vx).max(initial=0.0) < 1e-3 * reach.max(initial=1.0) * 20.0
+            still = points[3] == 1
+            assert np.abs(np.hypot(vx, vy)[still]).max(initial=0.0) < 1.0
+            checked += points.shape[1]
+    assert checked > 100
+    assert sum(a["num_radar_pts"] for a in devkit.sample_annotation) > 20
