@@ -44,7 +44,9 @@ def _unique_voxels(e: Example) -> list[Tensor]:
     nz, ny, nx = voxelize.grid_shape(RANGE, VOXEL)
     key = ((e.point_batch[inside] * nz + cell[:, 2]) * ny + cell[:, 1]) * nx + cell[:, 0]
     key, inverse, counts = torch.unique(key, return_inverse=True, return_counts=True)
-    return [counts, torch.argsort(inverse, stable=True)]
+    coords = torch.stack([key // (nx * ny * nz), key // (nx * ny) % nz, key // nx % ny, key % nx], 1)
+    order = inside.nonzero()[:, 0][torch.argsort(inverse, stable=True)]
+    return [coords, order, torch.cat([counts.new_zeros(1), counts.cumsum(0)])]
 
 
 def _padded_attention(windows: Tensor) -> Callable[..., Tensor]:
@@ -54,8 +56,8 @@ def _padded_attention(windows: Tensor) -> Callable[..., Tensor]:
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out = torch.zeros_like(q)
         for rows, valid in buckets:
-            padded = (t[rows].transpose(1, 2) for t in (q, k, v))
-            o = scaled_dot_product_attention(*padded, attn_mask=valid[:, None, None, :])
+            qb, kb, vb = (t[rows].transpose(1, 2) for t in (q, k, v))
+            o = scaled_dot_product_attention(qb, kb, vb, attn_mask=valid[:, None, None, :])
             out = out.index_put((rows[valid],), o.transpose(1, 2)[valid])
         return out
 
@@ -85,13 +87,9 @@ def _pairs(e: Example) -> Iterator[tuple[str, str, Callable[[], Any], Callable[[
     yield (
         f"voxelize {len(e.points)} points",
         "torch.unique of keys",
-        lambda: (
-            [groups_now.offsets.diff(), groups_now.order]
-            if (groups_now := voxelize.voxelize(e.points, e.point_batch, RANGE, VOXEL, e.frames))
-            else []
-        ),
+        lambda: list(voxelize.voxelize(e.points, e.point_batch, RANGE, VOXEL, e.frames)),
         lambda: _unique_voxels(e),
-        float("inf"),
+        0.0,
     )
     V, offsets = len(groups.coords), groups.offsets
     ids = segment.segment_ids(offsets, len(groups.order))
@@ -122,7 +120,7 @@ def _pairs(e: Example) -> Iterator[tuple[str, str, Callable[[], Any], Callable[[
     yield (
         "window attention and gradient",
         "padded buckets, SDPA",
-        _with_gradient(lambda *t: window_attention.window_attention(*t, e.windows), *e.qkv),
+        _with_gradient(lambda q, k, v: window_attention.window_attention(q, k, v, e.windows), *e.qkv),
         _with_gradient(padded, *e.qkv),
         1e-3,
     )

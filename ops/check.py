@@ -47,8 +47,8 @@ def compare(device: str) -> Iterator[tuple[str, str, float, float]]:
     yield from _both("rotated_iou", "paired, 3D", rotated_iou.rotated_iou_3d_paired, (near, b), (), 1e-3, gap)
     limits = [0.1, 0.3, 0.5]
     kept = rotated_nms.rotated_nms(e.boxes, e.scores, e.labels, limits)
-    cpu = [t.cpu() for t in (e.boxes, e.scores, e.labels)]
-    wanted = rotated_nms.reference.rotated_nms(*cpu, torch.tensor(limits, dtype=torch.float64))
+    thresholds = torch.tensor(limits, dtype=torch.float64)
+    wanted = rotated_nms.reference.rotated_nms(e.boxes.cpu(), e.scores.cpu(), e.labels.cpu(), thresholds)
     yield "rotated_nms", "kept boxes", gap(kept, wanted), 0.0
 
     points, boxes = e.points.double(), e.boxes.double()
