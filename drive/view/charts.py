@@ -46,8 +46,7 @@ def line_chart(
 
     out = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
     out.append(f'<text class="name" x="{_LEFT}" y="16">{escape(title)}</text>')
-    for value in _ticks(y0, y1):
-        real = 10**value if logarithmic else value
+    for real in _decade_ticks(y0, y1) if logarithmic else _ticks(y0, y1):
         _, v = place(x0, real)
         out.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{v:.1f}" y2="{v:.1f}"/>')
         out.append(f'<text class="tick" x="{_LEFT - 6}" y="{v + 4:.1f}" text-anchor="end">{_number(real)}</text>')
@@ -88,6 +87,13 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [(first + i) * step for i in range(int((high - first * step) / step + 1e-9) + 1)]
+
+
+def _decade_ticks(low: float, high: float) -> list[float]:
+    """Values 1, 2 and 5 times a power of ten between two given by their logarithms; whole powers only over many."""
+    steps = (1, 2, 5) if high - low < 3 else (1,)
+    values = [m * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for m in steps]
+    return [value for value in values if low - 1e-9 <= math.log10(value) <= high + 1e-9]
 
 
 def _number(value: float) -> str:

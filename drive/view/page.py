@@ -23,7 +23,7 @@ th:first-child, td:first-child { text-align: left; } th { color: var(--faint); f
 .run0 { --c: var(--run0); } .run1 { --c: var(--run1); } .run2 { --c: var(--run2); }
 .run3 { --c: var(--run3); } .run4 { --c: var(--run4); } .run5 { --c: var(--run5); } .key::before { color: var(--c); }
 .bar { display: flex; align-items: center; width: 460px; height: 18px; gap: 8px; }
-.bar i { display: block; height: 11px; min-width: 1px; background: var(--c); border-radius: 2px; }
+.bar i { display: block; flex: none; height: 11px; min-width: 1px; background: var(--c); border-radius: 2px; }
 .charts { display: flex; flex-wrap: wrap; gap: 14px; }
 .chart { width: 420px; max-width: 100%; background: var(--card); border-radius: 6px; } .small .chart { width: 280px; }
 .chart text { fill: var(--faint); font: 11px system-ui, sans-serif; }

@@ -173,7 +173,7 @@ def _per_class(runs: Sequence[RunSummary]) -> str:
         if not metrics.truth_count[k]:
             continue
         bars = "".join(
-            f'<div class="bar run{i % 6}"><i style="width:{100 * run.report.metrics.class_ap[k]:.1f}%"></i>'
+            f'<div class="bar run{i % 6}"><i style="width:{400 * run.report.metrics.class_ap[k]:.0f}px"></i>'
             f"<span>{run.report.metrics.class_ap[k]:.3f}</span></div>"
             for i, run in enumerate(runs)
         )
