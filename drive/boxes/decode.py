@@ -35,6 +35,7 @@ class GroupOutput:
     """One head's answer at T active voxels of a grid, in key order.
 
     coords: int64 [T, 4]; heat_logits: float32 [T, K]; regression: float32 [T, REGRESSION_CHANNELS].
+    anchors: float32 [T, 3] the place (metres) that the regressed offset starts from.
     labels: the label of each of the K classes.
     """
 
@@ -44,6 +45,7 @@ class GroupOutput:
     coords: Tensor
     heat_logits: Tensor
     regression: Tensor
+    anchors: Tensor
 
 
 def find_peaks(score: Tensor, coords: Tensor, grid: GridSpec, batch_size: int, kernel: int = 3) -> Tensor:
@@ -63,7 +65,7 @@ def _candidates(output: GroupOutput, batch_size: int, config: DecodeConfig) -> t
     if output.group.iou_power > 0:
         iou = ((regression[:, IOU] + 1) / 2).clamp(1e-4, 1)
         scores = scores ** (1 - output.group.iou_power) * iou**output.group.iou_power
-    boxes = decode_boxes(regression, output.grid.centres(output.coords[row]))
+    boxes = decode_boxes(regression, output.anchors[row])
     labels = torch.tensor(output.labels, device=row.device)[column]
     return output.coords[row, 0], boxes, scores, labels
 

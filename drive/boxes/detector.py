@@ -177,11 +177,11 @@ class SWFormerDetector(Detector):
             score = torch.sigmoid(logits[:, columns]).amax(1)
             always = None if target is None else target[:, columns].any(1)
             keep, left_out = keep_voxels(score.detach(), voxels.coords, frames, config.foreground, always)
-            tokens, cues, coords = diffusion(x, score, keep, places, voxels.coords, grid, frames)
+            tokens, cues, coords, anchors = diffusion(x, score, keep, places, voxels.coords, grid, frames)
             plain = partition_windows(coords, grid, config.backbone.window)
             shifted = partition_windows(coords, grid, config.backbone.window, shift=config.backbone.window // 2)
             heat, regression = head(torch.cat((block(tokens, plain, shifted), cues), 1))
-            groups.append(GroupOutput(group, labels, grid, coords, heat, regression))
+            groups.append(GroupOutput(group, labels, grid, coords, heat, regression, anchors))
             dropped = dropped + left_out
         return DetectorOutput(frames, tuple(groups), logits, target, dropped)
 
@@ -227,8 +227,9 @@ class PillarsDetector(Detector):
         x = self.shared(self.backbone(bev)).permute(0, 2, 3, 1)
         cells = x.reshape(-1, x.shape[3])
         coords = self.head_grid.coords(torch.arange(len(cells), device=cells.device))
+        anchors = self.head_grid.centres(coords)
         groups = [
-            GroupOutput(group, labels, self.head_grid, coords, *head(cells))
+            GroupOutput(group, labels, self.head_grid, coords, *head(cells), anchors)
             for group, labels, head in zip(self.config.groups, self.labels, self.heads, strict=True)
         ]
         return DetectorOutput(frames, tuple(groups))

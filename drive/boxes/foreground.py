@@ -73,11 +73,12 @@ class VoxelDiffusion(nn.Module):
 
     def forward(
         self, x: Tensor, score: Tensor, keep: Tensor, places: Tensor, coords: Tensor, grid: GridSpec, batch_size: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Spread kept voxels.
 
         x [V, C] features, score [V], keep bool [V], places [V, 3] mean point of each voxel (metres), coords [V, 4].
-        Returns tokens [D, C], their shape cues [D, 7] (or [D, 0] without) and coords [D, 4] in key order.
+        Returns tokens [D, C], shape cues [D, 7] (or [D, 0] without), coords [D, 4] in key order, and anchors [D, 3]:
+        where box offsets start, in metres; the token's centre, or in plan the mean of the points that its cue knows.
         """
         _, ny, nx = grid.shape
         spread = dilate(coords, keep, self.kernel, (ny, nx), batch_size)
@@ -86,7 +87,10 @@ class VoxelDiffusion(nn.Module):
         own = x.index_select(0, spread.source.clamp(min=0)) if len(x) else pooled[:, :-1]
         cue = shape_cues(score, places, spread, grid, self.kernel) if self.cues else pooled[:, :0]
         token = self.token(torch.cat((torch.where(empty, pooled[:, :-1], own), pooled[:, -1:], cue), 1))
-        return token, cue, spread.coords
+        anchors = grid.centres(spread.coords)
+        if self.cues:
+            anchors[:, :2] += cue[:, :2] * (self.kernel * grid.cell_size[0] / 2)
+        return token, cue, spread.coords, anchors
 
 
 @torch.no_grad()

@@ -59,7 +59,7 @@ def group_losses(output: GroupOutput, batch: FrameBatch, config: LossConfig) -> 
     parts = {"heat": config.heat * heat / objects}
 
     regression = output.regression[targets.rows].float()
-    centres = output.grid.centres(output.coords[targets.rows])
+    centres = output.anchors[targets.rows]
     wanted = boxes[targets.boxes]
     code = encode_boxes(wanted, centres)
     # Voxels near the centre count more: they are the ones that decoding reads.

@@ -22,7 +22,9 @@ def answer(coords: torch.Tensor, score: list[list[float]], group: HeadGroup = CA
     rows = torch.zeros(len(coords), REGRESSION_CHANNELS)
     rows[:, LOG_SIZE] = torch.tensor([4.0, 2.0, 1.5]).log()
     rows[:, BIN_LOGITS.start] = 1
-    return GroupOutput(group, (0, 1), GRID, coords, torch.logit(torch.tensor(score).view(-1, 2)), rows)
+    return GroupOutput(
+        group, (0, 1), GRID, coords, torch.logit(torch.tensor(score).view(-1, 2)), rows, GRID.centres(coords)
+    )
 
 
 def test_a_peak_is_the_maximum_of_its_active_neighbours() -> None:
@@ -97,13 +99,14 @@ def test_diffusion_gives_every_cell_in_reach_a_token(cue: int) -> None:
     x, score = torch.randn(3, 4), torch.tensor([0.9, 0.5, 0.01])
     keep = torch.tensor([True, True, False])
     places = GRID.centres(coords)
-    tokens, cues, spread = diffusion(x, score, keep, places, coords, GRID, 1)
+    tokens, cues, spread, anchors = diffusion(x, score, keep, places, coords, GRID, 1)
     # The corner cell reaches 4 cells, the other 9; the cell that is not kept spreads nothing.
     assert len(spread) == 13
     assert tokens.shape == (13, 4)
     own = torch.cat((x[2], torch.tensor([0.5])))  # (5, 6) keeps its own feature and takes its neighbour's score
     row = [c.tolist() for c in spread].index([0, 0, 5, 6])
     assert cues.shape == (13, cue)
+    assert anchors[row].tolist() == pytest.approx([5.5 if cue else 6.5, 5.5, 2.0])
     if cue:  # the one kept neighbour is a cell to the left: 1 m in units of 1.5 m
         torch.testing.assert_close(cues[row], torch.tensor([-2 / 3, 0, 0, 0, 0, 0, 0.5**0.5 / 3]), atol=1e-6, rtol=0)
     torch.testing.assert_close(tokens[row], diffusion.token(torch.cat((own, cues[row]))))
@@ -112,7 +115,7 @@ def test_diffusion_gives_every_cell_in_reach_a_token(cue: int) -> None:
 def test_diffusion_of_nothing() -> None:
     diffusion = VoxelDiffusion(4, 3, ForegroundConfig())
     none = torch.zeros(0, dtype=torch.bool)
-    tokens, _, spread = diffusion(torch.zeros(0, 4), torch.zeros(0), none, torch.zeros(0, 3), cells(), GRID, 1)
+    tokens, _, spread, _ = diffusion(torch.zeros(0, 4), torch.zeros(0), none, torch.zeros(0, 3), cells(), GRID, 1)
     assert tokens.shape == (0, 4)
     assert spread.shape == (0, 4)
 
