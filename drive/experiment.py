@@ -32,7 +32,9 @@ class Experiment:
 
     def to_json(self) -> str:
         """The resolved configuration, sorted, as stored in a run's ``config.json``."""
-        return json.dumps(_plain(self), indent=2, sort_keys=True) + "\n"
+        # Once there and back: a float field that a recipe wrote as 20 is 20.0 here and in the file that is read again.
+        same: Experiment = _typed(_plain(self), Experiment, self.name)
+        return json.dumps(_plain(same), indent=2, sort_keys=True) + "\n"
 
     def hash(self) -> str:
         """First 12 hex digits of the SHA-256 of :meth:`to_json`: equal hashes mean equal configurations."""
