@@ -14,7 +14,7 @@ from toy_training import ToyExperiment, ToyFrames, ToyModel, weights_hash
 
 from drive.errors import UserError
 from drive.samples.config import DataConfig
-from drive.train import loop
+from drive.train import setup
 from drive.train.config import TrainConfig
 from drive.train.loop import train
 from drive.train.watch import load_saved_batch
@@ -314,10 +314,10 @@ def test_empty_frames_train(tmp_path: Path) -> None:
 
 
 def test_training_and_scoring_on_the_same_logs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "find_logs", lambda folders, split: [tmp_path / name for name in folders])
+    monkeypatch.setattr(setup, "find_logs", lambda folders, split: [tmp_path / name for name in folders])
     run = ToyExperiment(data=DataConfig(train_logs=("a", "b"), val_logs=("b",)))
     with pytest.raises(UserError, match=r"1 logs are trained on and scored on \(b\)"):
-        loop.training_set(run, tmp_path, None)  # type: ignore[arg-type]
+        setup.training_set(run, tmp_path, None)  # type: ignore[arg-type]
 
 
 def test_unused_config_fields_are_documented() -> None:
