@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,11 @@ import numpy as np
 
 from drive.errors import UserError
 
-_CHUNK = 1 << 21
+_CHUNK = 1 << 19
 _GAPS = b" \t\r\n,"
+_DIGIT = np.full(256, 255, np.uint8)
+_DIGIT[list(b"0123456789abcdef")] = range(16)
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 GET_AGAIN = "the file was cut or changed: get it again"
 WRONG_SHAPE = "the table is not nuScenes v1.0: get it again"
 NO_FIT = "the tables do not fit together: get them again"
@@ -73,8 +77,7 @@ def index_table(folder: Path, name: str, fields: Sequence[str]) -> tuple[Records
     path = folder / f"{name}.json"
     try:
         with open(path, "rb") as file:
-            rows = _search(file, [f'"{field}"'.encode() for field in fields])
-            return _collect(name, fields, rows)
+            return _collect(name, fields, _search(file, fields))
     except FileNotFoundError as error:
         mend = "give the root folder of the raw data and its --version"
         raise UserError(path, "the table is missing", mend) from error
@@ -83,80 +86,127 @@ def index_table(folder: Path, name: str, fields: Sequence[str]) -> tuple[Records
 
 
 def _collect(
-    name: str, fields: Sequence[str], chunks: Iterator[tuple[list[int], list[int], list[list[bytes]]]]
+    name: str, fields: Sequence[str], chunks: Iterator[tuple[np.ndarray, np.ndarray, list[np.ndarray]]]
 ) -> tuple[Records, dict[str, np.ndarray]]:
-    starts, ends = array("q"), array("q")
-    keys: list[list[np.ndarray]] = [[np.zeros(0, np.uint64)] for _ in fields]
-    for first, last, tokens in chunks:
-        starts.extend(first)
-        ends.extend(last)
-        for column, values in zip(keys, tokens, strict=True):
-            column.append(token_keys(values))
-    records = Records(name, np.array(starts, np.int64), np.array(ends, np.int64))
-    return records, {field: np.concatenate(column) for field, column in zip(fields, keys, strict=True)}
+    parts = list(chunks)
+    none = np.zeros(0, np.int64)
+    starts, ends = (np.concatenate([none, *(part[i] for part in parts)]) for i in (0, 1))
+    empty = np.zeros(0, np.uint64)
+    keys = {field: np.concatenate([empty, *(part[2][i] for part in parts)]) for i, field in enumerate(fields)}
+    return Records(name, starts, ends), keys
 
 
-def _search(file: BinaryIO, wanted: list[bytes]) -> Iterator[tuple[list[int], list[int], list[list[bytes]]]]:
-    """(starts, ends, tokens by field) of the records, chunk by chunk; _NotFlatError where bytes do not suffice."""
+def _search(file: BinaryIO, fields: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
+    """(starts, ends, keys by field) of the records, chunk by chunk; _NotFlatError where bytes do not suffice."""
     rest, position, opening = b"", 0, b"["
+    separators: list[bytes] = []
     while data := file.read(_CHUNK):
-        data = rest + data
-        body, brace, rest = data.rpartition(b"}")
+        body, brace, rest = (rest + data).rpartition(b"}")
         if not brace:
             continue
-        starts: list[int] = []
-        ends: list[int] = []
-        tokens: list[list[bytes]] = [[] for _ in wanted]
-        for piece in body.split(b"}"):
-            start = piece.find(b"{")
-            if start < 0 or piece[:start].strip(_GAPS) != opening or piece.find(b"{", start + 1) >= 0:
+        body += brace
+        characters = np.frombuffer(body, np.uint8)
+        starts, ends = np.flatnonzero(characters == ord("{")), np.flatnonzero(characters == ord("}")) + 1
+        if len(starts) != len(ends) or (starts >= ends).any() or (starts[1:] < ends[:-1]).any():
+            raise _NotFlatError
+        gaps = starts[1:] - ends[:-1]
+        if body[: starts[0]].strip(_GAPS) != opening or (gaps != gaps[:1]).any():
+            raise _NotFlatError
+        opening = b""
+        if len(gaps):
+            gap = body[ends[0] : starts[1]]
+            between = characters[ends[:-1, None] + np.arange(len(gap))]
+            if gap.strip(_GAPS) or (between != np.frombuffer(gap, np.uint8)).any():
                 raise _NotFlatError
-            opening = b""
-            for name, column in zip(wanted, tokens, strict=True):
-                after = piece.find(name, start) + len(name)
-                value = piece.find(b'"', after) + 1
-                end = piece.find(b'"', value)
-                if after < len(name) or not 0 < value <= end or piece[after : value - 1].strip() != b":":
-                    raise _NotFlatError
-                column.append(piece[value:end])
-            starts.append(position + start)
-            position += len(piece) + 1
-            ends.append(position)
-        yield starts, ends, tokens
+        separators = separators or [_separator(field, body) for field in fields]
+        keys = [_keys_after(separator, body, characters, starts, ends) for separator in separators]
+        yield starts + position, ends + position, keys
+        position += len(body)
     if rest.strip() != b"]" and (rest.strip(), opening) != (b"[]", b"["):
         raise _NotFlatError
 
 
-def _parse(path: Path, fields: Sequence[str]) -> Iterator[tuple[list[int], list[int], list[list[bytes]]]]:
+def _separator(field: str, body: bytes) -> bytes:
+    """What stands before the tokens of a field, spaces as this file writes them."""
+    match = re.search(rb'"' + field.encode() + rb'"\s*:\s*"', body)
+    if match is None:
+        raise _NotFlatError
+    return match.group()
+
+
+def _keys_after(
+    separator: bytes, body: bytes, characters: np.ndarray, starts: np.ndarray, ends: np.ndarray
+) -> np.ndarray:
+    """Keys of the tokens of one field, which must stand in every record and be of one length."""
+    first = body.find(separator, starts[0]) + len(separator)
+    length = body.find(b'"', first) - first
+    if first < len(separator) or first + length >= ends[0]:
+        raise _NotFlatError
+    at = starts + (first - starts[0])
+    # Where only fields of one length stand before it, it is at the same place in every record.
+    if (
+        at[-1] >= len(body)
+        or (characters[at[:, None] + np.arange(-len(separator), 0)] != np.frombuffer(separator, np.uint8)).any()
+    ):
+        pieces = body.split(separator)
+        if len(pieces) != len(starts) + 1:
+            raise _NotFlatError
+        at = np.cumsum(np.fromiter(map(len, pieces[:-1]), np.int64, len(starts)) + len(separator))
+    if (at <= starts).any() or (at + length >= ends).any() or (characters[at + length] != ord('"')).any():
+        raise _NotFlatError
+    tokens = characters[at[:, None] + np.arange(length)]
+    if ((tokens == ord('"')) | (tokens == ord("\\"))).any():
+        raise _NotFlatError
+    return _keys(tokens)
+
+
+def _parse(path: Path, fields: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
     """The same by a real parser, for one whole table."""
     read_records(path.parent, path.stem)  # says where a broken table breaks
     text = path.read_bytes().decode("latin-1")  # one character a byte, so that positions are offsets
     decoder, position = json.JSONDecoder(strict=False), text.index("[") + 1
-    for number in range(len(text)):
+    starts, ends = array("q"), array("q")
+    tokens: list[list[bytes]] = [[] for _ in fields]
+    while True:
         while text[position] in " \t\r\n,":
             position += 1
         if text[position] == "]":
-            return
+            break
         record, end = decoder.raw_decode(text, position)
-        values = [record.get(field) for field in fields]
-        for field, value in zip(fields, values, strict=True):
-            if not isinstance(value, str):
-                raise UserError(path, f"record {number} has {field!r} = {value!r}, not a token", WRONG_SHAPE)
-        yield [position], [end], [[value.encode("latin-1")] for value in values]
+        for field, column in zip(fields, tokens, strict=True):
+            if not isinstance(value := record.get(field), str):
+                raise UserError(path, f"record {len(starts)} has {field!r} = {value!r}, not a token", WRONG_SHAPE)
+            column.append(value.encode("latin-1"))
+        starts.append(position)
+        ends.append(end)
         position = end
+    yield np.array(starts, np.int64), np.array(ends, np.int64), [token_keys(column) for column in tokens]
 
 
 def token_keys(tokens: list[bytes]) -> np.ndarray:
     """64-bit keys uint64 [N] of tokens. Equal tokens have equal keys; the reader of a record checks the converse."""
-    if all(len(token) == 32 for token in tokens):
-        try:
-            halves = np.frombuffer(bytes.fromhex(b"".join(tokens).decode("ascii")), "<u8").reshape(-1, 2)
-            return halves[:, 0] ^ (halves[:, 1] * np.uint64(0x9E3779B97F4A7C15))
-        except ValueError:  # not hexadecimal
-            pass
-    if len(tokens) == 1:
-        return np.frombuffer(hashlib.blake2b(tokens[0], digest_size=8).digest(), "<u8")
-    return np.concatenate([np.zeros(0, np.uint64), *(token_keys([token]) for token in tokens)])
+    if len({len(token) for token in tokens}) == 1 and tokens[0]:
+        return _keys(np.frombuffer(b"".join(tokens), np.uint8).reshape(len(tokens), -1))
+    return np.array([_key(token) for token in tokens], np.uint64)
+
+
+def _keys(tokens: np.ndarray) -> np.ndarray:
+    """Keys of tokens uint8 [N, L]: of 32 hexadecimal digits their own two halves, of anything else a hash."""
+    if tokens.shape[1] == 32:
+        digits = _DIGIT[tokens]
+        if not (digits > 15).any():
+            halves = ((digits[:, ::2] << 4) | digits[:, 1::2]).view("<u8")
+            return halves[:, 0] ^ (halves[:, 1] * _MIX)
+    return np.array([_key(token.tobytes()) for token in tokens], np.uint64)
+
+
+def _key(token: bytes) -> int:
+    """One key, the same as among many."""
+    if len(token) == 32:
+        digits = _DIGIT[np.frombuffer(token, np.uint8)]
+        if not (digits > 15).any():
+            return int(_keys(np.frombuffer(token, np.uint8)[None])[0])
+    return int.from_bytes(hashlib.blake2b(token, digest_size=8).digest(), "little")
 
 
 def rows_of(wanted: np.ndarray, keys: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
