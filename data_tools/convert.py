@@ -30,17 +30,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Annotated, Any, Protocol
-
-import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from drive.errors import UserError
 from drive.logs.partial import sweep_partials
 from drive.logs.schema import SCHEMA_VERSION
 from drive.logs.store import Log
 from drive.logs.tables import disk_full
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DATASETS = {"nuscenes": "data_tools.nuscenes", "kitti": "data_tools.kitti", "av2": "data_tools.av2"}
 
@@ -100,6 +99,17 @@ def convert(
         UserError: `raw` is not this data set, `out` is a folder of somebody else, no log is selected. A log that
             fails is no exception: it is in the report.
     """
+    # Here and not above: every worker process imports this module, and none draws bars or parses arguments.
+    import rich.console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     converter = load(dataset)
     options = converter.Options() if options is None else options
     raw, out = Path(raw), Path(out)
@@ -118,7 +128,7 @@ def convert(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[failed]}"),
-        console=console or Console(quiet=True),
+        console=console or rich.console.Console(quiet=True),
     )
     converted, failed = [], []
     with progress:
@@ -225,6 +235,9 @@ def _run(
 
 def main(argv: Sequence[str]) -> int:
     """``drive convert DATASET RAW OUT [--workers N] [options of the data set]``. Returns the exit code."""
+    import rich.console
+    import tyro
+
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: drive convert {{{','.join(DATASETS)}}} RAW OUT [options]\n\nsee drive convert DATASET --help")
         return 0 if argv else 2
@@ -242,7 +255,7 @@ def main(argv: Sequence[str]) -> int:
         args: Any = tyro.cli(
             command, args=list(argv[1:]), prog=prog, description=text, config=(tyro.conf.OmitArgPrefixes,)
         )
-        console = Console(stderr=True)
+        console = rich.console.Console(stderr=True)
         report = convert(dataset, args.raw, args.out, args.options, workers=args.workers, console=console)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
