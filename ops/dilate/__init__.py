@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
-from ops.dilate import cpu, reference
+from ops.dilate import cpu, cuda, reference
 
 
 class Dilation(NamedTuple):
@@ -145,5 +145,28 @@ def _backward(ctx, grad, _):  # type: ignore[no-untyped-def]
 
 
 _gather_max.register_autograd(_backward, setup_context=_save)
+
+
+def _dilate_cuda(
+    coords: Tensor, keep: Tensor, kernel: int, ny: int, nx: int, batch_size: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _check_cells(coords, ny, nx, batch_size)
+    return cuda.dilate(coords.contiguous(), keep, kernel, ny, nx, batch_size)
+
+
+def _gather_max_cuda(values: Tensor, index: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    checks.check_offsets("gather_max", offsets, index.shape[0])
+    _check_rows_in(index, values.shape[0])
+    if values.dtype == torch.float64:
+        return reference.gather_max(values, index, offsets)
+    best, rows = cuda.gather_max(values.float().contiguous(), index.contiguous(), offsets.contiguous())
+    return best.to(values.dtype), rows
+
+
+def _register_cuda() -> None:
+    _dilate.register_kernel("cuda")(_dilate_cuda)
+    _gather_max.register_kernel("cuda")(_gather_max_cuda)
+
+
 kernels.declare("dilate", "cpu", "numba", "dense marks; gather_max in float64 takes the torch reference")
-kernels.declare("dilate", "cuda", "torch reference", "no other kernel is registered")
+kernels.declare_unproven_cuda("dilate", _register_cuda)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
-from ops.point_attention import cpu, reference
+from ops.point_attention import cpu, cuda, reference
 
 
 def point_attention(scores: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
@@ -88,5 +88,31 @@ def _backward(ctx, grad, _):  # type: ignore[no-untyped-def]
 
 
 _point_attention.register_autograd(_backward, setup_context=_save)
+
+
+def _forward_cuda(scores: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    checks.check_offsets("point_attention", offsets, scores.shape[0])
+    if scores.dtype == torch.float64:
+        return reference.point_attention(scores, values, offsets)
+    given = scores.float().contiguous(), values.float().contiguous(), offsets.contiguous()
+    pooled, logsumexp = cuda.forward(*given)
+    return pooled.to(values.dtype), logsumexp
+
+
+def _backward_cuda(
+    grad: Tensor, scores: Tensor, values: Tensor, offsets: Tensor, pooled: Tensor, logsumexp: Tensor
+) -> tuple[Tensor, Tensor]:
+    if scores.dtype == torch.float64:
+        return reference.point_attention_backward(grad, scores, values, offsets, pooled, logsumexp)
+    g32, s32, x32, pooled32 = (t.float().contiguous() for t in (grad, scores, values, pooled))
+    grad_scores, grad_values = cuda.backward(g32, s32, x32, offsets, pooled32, logsumexp.contiguous())
+    return grad_scores.to(scores.dtype), grad_values.to(values.dtype)
+
+
+def _register_cuda() -> None:
+    _point_attention.register_kernel("cuda")(_forward_cuda)
+    _point_attention_backward.register_kernel("cuda")(_backward_cuda)
+
+
 kernels.declare("point_attention", "cpu", "numba", "float32 and half types; float64 takes the torch reference")
-kernels.declare("point_attention", "cuda", "torch reference", "no other kernel is registered")
+kernels.declare_unproven_cuda("point_attention", _register_cuda)

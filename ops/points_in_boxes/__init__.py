@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
-from ops.points_in_boxes import cpu, reference
+from ops.points_in_boxes import cpu, cuda, reference
 
 
 class PointBoxes(NamedTuple):
@@ -72,5 +72,16 @@ def _(points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor) -> 
     return point_batch.new_empty(points.shape[0]), box_batch.new_empty(boxes.shape[0])
 
 
+def _points_in_boxes_cuda(
+    points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor
+) -> tuple[Tensor, Tensor]:
+    _check_frames(box_batch)
+    return cuda.points_in_boxes(points.contiguous(), point_batch.contiguous(), boxes, box_batch.contiguous())
+
+
+def _register_cuda() -> None:
+    _points_in_boxes.register_kernel("cuda")(_points_in_boxes_cuda)
+
+
 kernels.declare("points_in_boxes", "cpu", "numba", "grid of box lists")
-kernels.declare("points_in_boxes", "cuda", "torch reference", "no other kernel is registered")
+kernels.declare_unproven_cuda("points_in_boxes", _register_cuda)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
-from ops.rotated_iou import cpu, reference
+from ops.rotated_iou import cpu, cuda, reference
 
 
 def rotated_iou_bev(a: Tensor, b: Tensor) -> Tensor:
@@ -135,5 +135,22 @@ def _backward(ctx, grad, _, __):  # type: ignore[no-untyped-def]
 
 
 _paired_overlap.register_autograd(_backward, setup_context=_save)
+
+
+def _iou_matrix_cuda(a: Tensor, b: Tensor, three_d: bool) -> Tensor:
+    return cuda.iou_matrix(a[:, :7].double().contiguous(), b[:, :7].double().contiguous(), three_d).to(a.dtype)
+
+
+def _paired_overlap_cuda(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    found = cuda.paired_overlap(a.double().contiguous(), b.double().contiguous())
+    area, grad_a, grad_b = (t.to(a.dtype) for t in found)
+    return area, grad_a, grad_b
+
+
+def _register_cuda() -> None:
+    _iou_matrix.register_kernel("cuda")(_iou_matrix_cuda)
+    _paired_overlap.register_kernel("cuda")(_paired_overlap_cuda)
+
+
 kernels.declare("rotated_iou", "cpu", "numba", "float64 inside")
-kernels.declare("rotated_iou", "cuda", "torch reference", "no other kernel is registered")
+kernels.declare_unproven_cuda("rotated_iou", _register_cuda)

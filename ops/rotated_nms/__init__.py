@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
-from ops.rotated_nms import cpu, reference
+from ops.rotated_nms import cpu, cuda, reference
 
 
 def rotated_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float | Sequence[float]) -> Tensor:
@@ -54,5 +54,14 @@ def _(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Sequence[float]
     return groups.new_empty(torch.library.get_ctx().new_dynamic_size())
 
 
+def _rotated_nms_cuda(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Sequence[float], same: bool) -> Tensor:
+    groups, limits = _group_thresholds(groups, thresholds, same)
+    return cuda.rotated_nms(boxes[:, :7].double().contiguous(), scores, groups, limits)
+
+
+def _register_cuda() -> None:
+    _rotated_nms.register_kernel("cuda")(_rotated_nms_cuda)
+
+
 kernels.declare("rotated_nms", "cpu", "numba", "float64 inside, near pairs only")
-kernels.declare("rotated_nms", "cuda", "torch reference", "no other kernel is registered")
+kernels.declare_unproven_cuda("rotated_nms", _register_cuda)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
-from ops.segment import cpu, reference
+from ops.segment import cpu, cuda, reference
 
 REDUCTIONS = ("sum", "mean", "max")
 
@@ -124,5 +124,28 @@ def _spread_backward(ctx, grad):  # type: ignore[no-untyped-def]
 
 _segment_reduce.register_autograd(_reduce_backward, setup_context=_save_reduce)
 _segment_spread.register_autograd(_spread_backward, setup_context=_save_spread)
+
+
+def _reduce_cuda(values: Tensor, offsets: Tensor, reduce: str) -> tuple[Tensor, Tensor]:
+    checks.check_offsets("segment_reduce", offsets, values.shape[0])
+    if values.dtype == torch.float64:
+        return reference.segment_reduce(values, offsets, reduce)
+    result, argmax = cuda.reduce(values.float().contiguous(), offsets.contiguous(), reduce)
+    return result.to(values.dtype), argmax
+
+
+def _spread_cuda(grad: Tensor, offsets: Tensor, argmax: Tensor, num_rows: int, reduce: str) -> Tensor:
+    checks.check_offsets("segment_expand", offsets, num_rows)
+    if grad.dtype == torch.float64:
+        return reference.segment_reduce_backward(grad, offsets, argmax, num_rows, reduce)
+    given = grad.float().contiguous(), offsets.contiguous(), argmax.contiguous()
+    return cuda.spread(*given, num_rows, reduce).to(grad.dtype)
+
+
+def _register_cuda() -> None:
+    _segment_reduce.register_kernel("cuda")(_reduce_cuda)
+    _segment_spread.register_kernel("cuda")(_spread_cuda)
+
+
 kernels.declare("segment", "cpu", "numba", "float32 and half types; float64 takes the torch reference")
-kernels.declare("segment", "cuda", "torch reference", "no other kernel is registered")
+kernels.declare_unproven_cuda("segment", _register_cuda)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
-from ops.voxelize import cpu, reference
+from ops.voxelize import cpu, cuda, reference
 from ops.voxelize.reference import grid_shape
 
 __all__ = ["VoxelGroups", "grid_shape", "voxelize"]
@@ -94,5 +94,17 @@ def _(
     return point_batch.new_empty(voxels, 4), point_batch.new_empty(inside), point_batch.new_empty(voxels + 1)
 
 
+def _voxelize_cuda(
+    points: Tensor, point_batch: Tensor, point_range: Sequence[float], voxel_size: Sequence[float], batch_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    _check_batch(point_batch, batch_size)
+    given = points.contiguous(), point_batch.contiguous(), point_range, voxel_size
+    return cuda.voxelize(*given, grid_shape(point_range, voxel_size), batch_size)
+
+
+def _register_cuda() -> None:
+    _voxelize.register_kernel("cuda")(_voxelize_cuda)
+
+
 kernels.declare("voxelize", "cpu", "numba", "bitmap rank")
-kernels.declare("voxelize", "cuda", "torch reference", "no other kernel is registered")
+kernels.declare_unproven_cuda("voxelize", _register_cuda)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
-from ops.window_attention import cpu, reference
+from ops.window_attention import cpu, cuda, reference
 
 
 def window_attention(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, scale: float | None = None) -> Tensor:
@@ -87,5 +87,32 @@ def _backward(ctx, grad, _):  # type: ignore[no-untyped-def]
 
 
 _window_attention.register_autograd(_backward, setup_context=_save)
+
+
+def _forward_cuda(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    checks.check_offsets("window_attention", offsets, q.shape[0])
+    if q.dtype == torch.float64:
+        return reference.window_attention(q, k, v, offsets, scale)
+    q32, k32, v32 = (t.float().contiguous() for t in (q, k, v))
+    out, logsumexp = cuda.forward(q32, k32, v32, offsets.contiguous(), scale)
+    return out.to(q.dtype), logsumexp
+
+
+def _backward_cuda(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, out: Tensor, logsumexp: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    if q.dtype == torch.float64:
+        return reference.window_attention_backward(grad, q, k, v, offsets, out, logsumexp, scale)
+    g32, q32, k32, v32, out32 = (t.float().contiguous() for t in (grad, q, k, v, out))
+    found = cuda.backward(g32, q32, k32, v32, offsets.contiguous(), out32, logsumexp.contiguous(), scale)
+    grad_q, grad_k, grad_v = (t.to(q.dtype) for t in found)
+    return grad_q, grad_k, grad_v
+
+
+def _register_cuda() -> None:
+    _window_attention.register_kernel("cuda")(_forward_cuda)
+    _window_attention_backward.register_kernel("cuda")(_backward_cuda)
+
+
 kernels.declare("window_attention", "cpu", "numba", "float32 and half types; float64 takes the torch reference")
-kernels.declare("window_attention", "cuda", "torch reference", "no other kernel is registered")
+kernels.declare_unproven_cuda("window_attention", _register_cuda)
