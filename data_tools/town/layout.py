@@ -173,7 +173,7 @@ def build_town(name: str, seed: int, columns: int = 4, rows: int = 4) -> Town:
 def _plan_roads(rng: np.random.Generator, columns: int, rows: int) -> list[tuple[int, int, int, bool]]:
     """Which nodes are joined, with lanes per direction and parking: whole streets share a cross-section."""
     wide_column, wide_row = int(rng.integers(1, columns - 1)), int(rng.integers(1, rows - 1))
-    parking_columns, parking_rows = rng.random(columns) < 0.85, rng.random(rows) < 0.85
+    parking_columns, parking_rows = rng.random(columns) < 0.92, rng.random(rows) < 0.92
     roads = []
     for i in range(columns):
         lanes, parking = 2 if i == wide_column else 1, bool(parking_columns[i])

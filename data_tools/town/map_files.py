@@ -145,7 +145,7 @@ def map_expansion(town: Town) -> dict[str, Any]:
             )
             if road.parking:
                 inner = side * (road.lane_edge + CYCLE_STRIP)
-                bay = road.strip(12.0, road.length - 12.0, side * road.half_width, inner)
+                bay = road.strip(6.0, road.length - 6.0, side * road.half_width, inner)
                 layers["carpark_area"].append(
                     {"token": token(name, "carpark_area", road.index, side),
                      "polygon_token": g.polygon(_thin_ring(bay)), "orientation": 0.0,

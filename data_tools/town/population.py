@@ -22,7 +22,7 @@ class _Crew:
 
     def __init__(self, town: Town, rng: np.random.Generator, seconds: float, near: np.ndarray) -> None:
         self.town, self.rng, self.seconds = town, rng, seconds
-        self.near = near  # [K, 2] points on the ego's way
+        self.near = near  # [K, 2] points on the ego's way, expected or driven
         self.lane_distance = [min(self.distance(point) for point in lane.centre[::8]) for lane in town.lanes]
         self.movers: list[Mover] = []
         self.bodies: list[Body] = []
@@ -45,7 +45,7 @@ class _Crew:
         body = make_body(kind, rng)
         half = body.size[0] / 2
         lanes = [lane for lane, distance in zip(town.lanes, self.lane_distance, strict=True) if distance < reach]
-        for _ in range(40):
+        for _ in range(80):
             lane = lanes[int(rng.integers(len(lanes)))]
             if cyclist and lane.order != town.roads[lane.road].lanes - 1:
                 continue
@@ -127,7 +127,7 @@ def populate(town: Town, scene_seed: int, seconds: float, standing_start: bool) 
     ego = _ego(town, rng, seconds, standing_start)
     way = ego.path.points[:: int(4.0 / 0.5)]
     start = int(ego.start / 4.0)
-    reach = int((ego.desired_speed * (seconds + WARM_UP) * 0.65 + 35.0) / 4.0)
+    reach = int((ego.desired_speed * (seconds + WARM_UP) * 0.6 + 35.0) / 4.0)
     crew = _Crew(town, rng, seconds, way[max(start - 6, 0) : start + reach])
     crew.movers.append(ego)
     x, y = point_at(ego.path.points, np.array([ego.start]))[0]
@@ -140,17 +140,25 @@ def populate(town: Town, scene_seed: int, seconds: float, standing_start: bool) 
     }
     for kind, count in wanted.items():
         for _ in range(int(count)):
-            crew.drive(kind, NEAR if kind == "car" else 0.7 * NEAR)
-    roads = [road for road in town.roads if crew.distance(road.along(0.0, road.length, 0.0)[::8].mean(axis=0)) < 90.0]
-    _work_sites(crew, rng, roads)
-    _parked(crew, rng, roads)
+            crew.drive(kind, 1.4 * NEAR if kind == "car" else 0.7 * NEAR)
     links = walk_links(town)
-    places = sorted(place for place in links if town.roads[place[0]] in roads)
+    near = {road.index for road in _roads_near(crew)}
+    places = sorted(place for place in links if place[0] in near)
     for _ in range(int(rng.integers(24, 33))):
         crew.walk(links, places)
-    _standing(crew, rng, roads)
     history = simulate(crew.movers, -WARM_UP, seconds)
+    # What stands still meets nobody, so it can be put where the ego really passed.
+    crew.near = np.array([history.poses_at(float(t), 1)[0, :2] for t in np.arange(0.0, seconds, 0.5)])
+    roads = _roads_near(crew)
+    _work_sites(crew, rng, roads)
+    _parked(crew, rng, roads)
+    _standing(crew, rng, roads)
     return Population(history, tuple(crew.bodies + crew.still_bodies), np.array(crew.still).reshape(-1, 3))
+
+
+def _roads_near(crew: _Crew) -> list[Road]:
+    """Roads with a piece within `NEAR` of the ego's way."""
+    return [r for r in crew.town.roads if min(crew.distance(point) for point in r.centre[::8]) < 1.2 * NEAR]
 
 
 def _ego(town: Town, rng: np.random.Generator, seconds: float, standing_start: bool) -> Mover:
@@ -183,7 +191,7 @@ def _beside(road: Road, along: float, offset: float) -> tuple[float, float, floa
 
 def _work_sites(crew: _Crew, rng: np.random.Generator, roads: list[Road]) -> None:
     """Rows of cones along the parking strip (or behind the walkway where there is none)."""
-    total = int(rng.integers(14, 22))
+    total = int(rng.integers(10, 16))
     for _ in range(200):
         if len(crew.still) >= total:
             break
@@ -212,26 +220,36 @@ def _by_distance(crew: _Crew, rng: np.random.Generator, roads: list[Road]) -> li
 
 def _parked(crew: _Crew, rng: np.random.Generator, roads: list[Road]) -> None:
     """Parked cars, a few lorries and buses in the parking strips near the ego's way."""
-    wanted = int(rng.integers(30, 46))
+    wanted = int(rng.integers(34, 50))
     large = ["bus"] * int(rng.integers(2, 4)) + ["truck"] * int(rng.integers(1, 4))
     slots = []
     for road in roads:
-        if road.parking:
-            for side in (-1.0, 1.0):
-                slots += [(road, side, float(along)) for along in np.arange(15.0, road.length - 15.0, 6.3)]
-    for k in rng.permutation(len(slots)):
+        for side in (-1.0, 1.0) if road.parking else ():
+            for along in np.arange(9.5, road.length - 9.0, 5.7):
+                middle = side * (road.half_width - PARKING_STRIP / 2)
+                distance = crew.distance(np.array(_beside(road, float(along), middle)[:2]))
+                if distance < 1.2 * NEAR:
+                    # Next to the ego's way first: what stands there is seen well.
+                    slots.append((distance > 0.75 * NEAR, float(rng.random()), road, side, float(along)))
+    for _, _, road, side, along in sorted(slots, key=lambda slot: slot[:2]):
         if wanted <= 0:
             break
-        road, side, along = slots[k]
-        body = make_body(large[0] if large else "car", rng)
-        offset = road.lane_edge + CYCLE_STRIP + PARKING_STRIP - 0.15 - body.size[1] / 2
+        # A long body beside a bend would reach into the cycle strip.
+        long = bool(large) and _bend(road, along) < 0.05
+        body = make_body(large[0] if long else "car", rng)
+        offset = road.half_width - 0.15 - body.size[1] / 2
         x, y, yaw = _beside(road, along + float(rng.uniform(-0.4, 0.4)), side * offset)
-        if crew.distance(np.array([x, y])) > NEAR:
-            continue
         yaw += (np.pi if side > 0 else 0.0) + float(rng.normal(0.0, 0.012))
         if crew.stand(body, x, y, yaw, gap=0.7):
             wanted -= 1
-            large = large[1:]
+            large = large[1:] if long else large
+
+
+def _bend(road: Road, along: float) -> float:
+    """How much a road turns over 12 m around a place, radians."""
+    line = road.along(along - 6.0, along + 6.0, 0.0)
+    a, b = line[1] - line[0], line[-1] - line[-2]
+    return abs(float(np.arctan2(a[0] * b[1] - a[1] * b[0], a @ b)))
 
 
 def _standing(crew: _Crew, rng: np.random.Generator, roads: list[Road]) -> None:
