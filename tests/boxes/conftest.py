@@ -123,3 +123,8 @@ def config(request: pytest.FixtureRequest) -> SWFormerConfig | PillarsConfig:
 @pytest.fixture
 def empty() -> Callable[[int], FrameSample]:
     return empty_frame
+
+
+@pytest.fixture
+def make() -> Callable[..., FrameSample]:
+    return make_frame

@@ -1,5 +1,6 @@
 """Both detectors as a whole: what must not change the answer, empty input, gradients, sizes, and that they learn."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ from drive.boxes.detections import Detections
 from drive.boxes.detector import PillarsConfig, SWFormerConfig
 from drive.samples.batch import FrameBatch, collate
 from drive.samples.sample import FrameSample
+from drive.voxels.grid import GridSpec
 
 Config = SWFormerConfig | PillarsConfig
 
@@ -131,3 +133,33 @@ def test_paper_sizes_run_on_a_small_cloud(
     output = model(batch)
     assert [group.heat_logits.shape[1] for group in output.groups] == [len(g.classes) for g in config.groups]
     assert len(model.decode(output)) == 1
+
+
+@pytest.mark.parametrize("config", ["swformer", "pillars"], indirect=True)
+def test_two_frames_are_learnt_by_heart(config: Config, make: Callable[..., FrameSample]) -> None:
+    """The loss falls to a fraction, and every box comes back with its class, as the best of its place."""
+    batch = collate([make(seed, cars=3, small=2, ground=500, reach=13.0) for seed in (1, 2)])
+    near = GridSpec((-16.0, -16.0, -2.0, 16.0, 16.0, 4.0), (0.5, 0.5, 6.0))
+    torch.manual_seed(0)
+    model = dataclasses.replace(config, grid=near).build().train()
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3, betas=(0.9, 0.99))
+    losses: list[float] = []
+    for step in range(70):
+        for group in optimiser.param_groups:
+            group["lr"] = 3e-3 * min(1.0, (step + 1) / 10) * (1.0 if step < 50 else 0.3)
+        loss = model.losses(model(batch), batch)["loss"]
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10)
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.25 * losses[0]
+    with torch.no_grad():
+        found = model.eval().decode(model(batch))
+    for frame, detections in enumerate(found):
+        mine = batch.box_batch == frame
+        distance = torch.cdist(batch.boxes[mine, :2], detections.boxes[:, :2])
+        wrong = batch.labels[mine][:, None] != detections.labels
+        nearest, which = (distance + 100 * wrong).min(1)
+        assert float(nearest.max()) < 1.0
+        assert float(detections.scores[which].min()) > 0.2
