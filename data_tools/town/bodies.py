@@ -147,7 +147,7 @@ def _truck(rng: np.random.Generator) -> Body:
     b.add(
         BOX,
         (cab_x - 0.1, 0, cab_height - 0.03),
-        (cab_length / 2 - 0.1, width / 2 - 0.1, 0.05),
+        (cab_length / 2 - 0.08, width / 2 - 0.1, 0.05),
         Material.CAR_PAINT,
         paint,
     )
