@@ -7,7 +7,7 @@ frame without any box still counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -108,10 +108,6 @@ class EvalBoxes:
             self.attribute[rows],
             self.num_points[rows],
         )
-
-    def with_labels(self, label: np.ndarray) -> EvalBoxes:
-        """The same boxes with other class indices."""
-        return replace(self, label=label)
 
     @staticmethod
     def empty() -> EvalBoxes:

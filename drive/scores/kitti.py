@@ -284,7 +284,7 @@ def _counts(
                     d = first + j
                     if taken[d] or score[d] < thresholds[t] or not overlap[pair + j] > min_overlap:
                         continue
-                    if det_mark[d] == 0 and (best < 0 or det_mark[best] == 1 or overlap[pair + j] > best_overlap):
+                    if det_mark[d] == 0 and overlap[pair + j] > best_overlap:  # still 0 behind an ignored one
                         best, best_overlap = d, overlap[pair + j]
                     elif best < 0 and det_mark[d] == 1:
                         best = d

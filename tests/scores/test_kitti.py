@@ -233,3 +233,31 @@ def test_empty() -> None:
 def test_unknown_metric() -> None:
     with pytest.raises(ValueError, match="unknown metric"):
         average_precision(make(1), make(1), 1, CAR, EASY, metric="4d", min_overlap=0.5)
+
+
+def test_first_of_equal_scores_takes_the_object() -> None:
+    """Two detections of one score on one object; the first, which overlaps less, sets the threshold either way."""
+    truth = make(2, frame=np.array([0, 0]))
+    truth.boxes[1, 0] = 14.5
+    dets = make(2, score=column(0.5, 0.5))
+    dets.boxes[:, 0] = [12.0, 10.0]  # the first overlaps both objects by a third or less, the second only the first
+    found = average_precision(truth, dets, 1, CAR, PLAIN, min_overlap=0.1, sampling="exact")
+    # First pass: the first detection goes to the first object, the second then has no object: one threshold.
+    assert found.thresholds.tolist() == [0.5]
+    assert found.ap == 1.0
+    official = average_precision(truth, dets, 1, CAR, PLAIN, min_overlap=0.1)
+    assert len(official.thresholds) == 1
+
+
+def test_low_detection_gives_way_to_a_wanted_one() -> None:
+    """A detection below the minimum height overlaps more, but the object is counted as found by the other."""
+    truth = make(1)
+    dets = make(2, score=column(0.9, 0.8), image_box=np.array([[100.0, 100, 200, 110], [100, 100, 200, 200]]))
+    dets.boxes[1, 0] = 10.3
+    found = average_precision(truth, dets, 1, CAR, MODERATE, min_overlap=0.7, sampling="exact")
+    assert found.num_detections == 1
+    # The first pass gives the object to the low one, so there is no threshold at all: the official order of things.
+    assert found.ap == 0.0
+    dets = make(2, score=column(0.7, 0.8), image_box=dets.image_box)
+    dets.boxes[1, 0] = 10.3
+    assert average_precision(truth, dets, 1, CAR, MODERATE, min_overlap=0.7, sampling="exact").ap == 1.0
