@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from drive.errors import UserError
-from drive.geometry.rigid import from_translation_rotation
 from drive.logs import schema
 from drive.logs.labels import BoxTable
-from drive.logs.partial import sync_folder
-from drive.logs.tables import HashingFile, TableFile, columns_table, disk_full, one_list
+from drive.logs.partial import PartialFolder
+from drive.logs.rows import frames_table, map_row, sensor_row, sweeps_table
+from drive.logs.tables import TableFile, one_list
 
 
 def _check_name(what: str, name: str) -> str:
@@ -49,9 +45,8 @@ class LogWriter:
         split: str = "",
         location: str = "",
     ) -> None:
-        self.root, self.name = Path(root), _check_name("log name", name)
-        self.path = self.root / name
-        self.partial = self.root / f".{name}.partial-{os.getpid()}"
+        self.name = _check_name("log name", name)
+        self._folder = PartialFolder(Path(root), name)
         self._head = {
             "schema_version": schema.SCHEMA_VERSION,
             "name": name,
@@ -61,7 +56,6 @@ class LogWriter:
             "split": split,
             "location": location,
         }
-        self._files: dict[str, dict[str, Any]] = {}
         self._payloads: dict[str, TableFile] = {}
         self._sensors: dict[str, dict[str, Any]] = {}
         self._sweeps: dict[str, list[tuple[Any, ...]]] = {}
@@ -71,18 +65,13 @@ class LogWriter:
         self._map: list[dict[str, Any]] = []
         self._points: dict[str, int] = {}
 
+    @property
+    def path(self) -> Path:
+        """Where the log will stand."""
+        return self._folder.path
+
     def __enter__(self) -> LogWriter:
-        if self.path.exists():
-            raise UserError(self.path, "the log is already there", "remove it or convert into another folder")
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            if self.partial.exists():
-                shutil.rmtree(self.partial)
-            self.partial.mkdir()
-        except OSError as error:
-            raise disk_full(self.partial, error) or UserError(
-                self.root, f"cannot write here ({error.strerror})", "give a folder that you may write to"
-            ) from error
+        self._folder.create()
         return self
 
     def __exit__(
@@ -94,7 +83,7 @@ class LogWriter:
         finally:
             for payload in self._payloads.values():
                 payload.abandon()
-            shutil.rmtree(self.partial, ignore_errors=True)
+            self._folder.remove()
 
     # --- sensors and their payload -------------------------------------------------------------------------------
 
@@ -127,28 +116,10 @@ class LogWriter:
         _check_name("sensor name", name)
         if name in self._sensors:
             raise ValueError(f"sensor {name!r} is declared twice")
-        if modality not in schema.MODALITIES:
-            raise ValueError(f"modality {modality!r} is not one of {schema.MODALITIES}")
-        if modality != "camera" and columns[:3] != ("x", "y", "z"):
-            raise ValueError(f"the point columns of {name!r} must begin with x, y, z, not {columns}")
-        translation = np.asarray(source_translation, np.float64).reshape(3)
-        rotation = np.asarray(source_rotation, np.float64).reshape(4)
-        pose = from_translation_rotation(translation, rotation) if ego_from_sensor is None else ego_from_sensor
-        self._sensors[name] = {
-            "name": name,
-            "modality": modality,
-            "ego_from_sensor": np.asarray(pose, np.float64).reshape(16),
-            "source_translation": translation,
-            "source_rotation": rotation,
-            "columns": list(columns),
-            "intensity_max": intensity_max,
-            "intrinsics": None if intrinsics is None else np.asarray(intrinsics, np.float64).reshape(9),
-            "distortion_model": None if distortion is None else distortion[0],
-            "distortion": None if distortion is None else [float(v) for v in distortion[1]],
-            "width": width,
-            "height": height,
-            "source_token": source_token,
-        }
+        self._sensors[name] = sensor_row(
+            name, modality, source_translation, source_rotation, columns, intrinsics, distortion, width, height,
+            source_token, intensity_max, ego_from_sensor,
+        )  # fmt: skip
         self._sweeps[name] = []
         self._points[name] = 0
 
@@ -229,7 +200,7 @@ class LogWriter:
         payload = self._payloads.get(sensor)
         if payload is None:
             name = schema.payload_file(self._sensors[sensor]["modality"], sensor)
-            payload = self._payloads[sensor] = TableFile(self.partial / name, payload_schema)
+            payload = self._payloads[sensor] = TableFile(self._folder.partial / name, payload_schema)
         elif not payload.schema.equals(payload_schema):
             raise ValueError(f"sweep of {sensor!r} has columns {payload_schema}, earlier ones {payload.schema}")
         return payload
@@ -306,22 +277,11 @@ class LogWriter:
         if not 0 <= frame < len(self._frames):
             raise ValueError(f"frame {frame} was not added")
         self._boxes.add(
-            frame,
-            boxes,
-            category,
-            track,
-            velocity_valid=velocity_valid,
-            num_lidar_points=num_lidar_points,
-            num_radar_points=num_radar_points,
-            source_translation=source_translation,
-            source_rotation=source_rotation,
-            source_size=source_size,
-            attributes=attributes,
-            visibility=visibility,
-            source_token=source_token,
-            interpolated=interpolated,
-            extra=extra,
-        )
+            frame, boxes, category, track, velocity_valid=velocity_valid, num_lidar_points=num_lidar_points,
+            num_radar_points=num_radar_points, source_translation=source_translation,
+            source_rotation=source_rotation, source_size=source_size, attributes=attributes, visibility=visibility,
+            source_token=source_token, interpolated=interpolated, extra=extra,
+        )  # fmt: skip
 
     # --- map and extras ------------------------------------------------------------------------------------------
 
@@ -339,58 +299,32 @@ class LogWriter:
     ) -> None:
         """Add a map feature: polyline or exterior ring float64 [M, 3] and holes [K, 3], global coordinates."""
         self._map.append(
-            {
-                "feature_id": feature_id,
-                "kind": kind,
-                "is_polygon": bool(is_polygon),
-                "geometry": np.ascontiguousarray(geometry, np.float64).reshape(-1, 3).reshape(-1),
-                "holes": [np.ascontiguousarray(h, np.float64).reshape(-1, 3).reshape(-1).tolist() for h in holes],
-                "attributes": json.dumps(dict(attributes or {}), sort_keys=True),
-                "predecessors": list(predecessors),
-                "successors": list(successors),
-            }
+            map_row(feature_id, kind, geometry, holes, is_polygon, attributes or {}, predecessors, successors)
         )
 
     def add_table(self, name: str, table: pa.Table) -> None:
         """Store a table as extra_<name>.arrow."""
-        self._write(f"extra_{_check_name('table name', name)}.arrow", table)
+        self._folder.write_table(f"extra_{_check_name('table name', name)}.arrow", table)
 
     def add_file(self, name: str, data: bytes) -> None:
         """Store a raw file, unchanged, as files/<name>."""
-        key = f"files/{_check_name('file name', name)}"
-        if key in self._files:
-            raise ValueError(f"file {name!r} is added twice")
-        (self.partial / "files").mkdir(exist_ok=True)
-        sink = HashingFile(self.partial / key)
-        sink.write(data)
-        sink.close()
-        self._files[key] = {"bytes": sink.size, "sha256": sink.digest()}
+        self._folder.write_bytes(f"files/{_check_name('file name', name)}", data)
 
     # --- the end -------------------------------------------------------------------------------------------------
-
-    def _write(self, name: str, table: pa.Table) -> None:
-        if name in self._files:
-            raise ValueError(f"{name} is written twice")
-        file = TableFile(self.partial / name, table.schema)
-        try:
-            file.write_table(table)
-            self._files[name] = file.finish()
-        finally:
-            file.abandon()
 
     def _finish(self) -> None:
         for sensor, info in self._sensors.items():
             empty = schema.CAMERA_PAYLOAD if info["modality"] == "camera" else schema.points_payload({})
             payload = self._payload(sensor, empty) if sensor not in self._payloads else self._payloads[sensor]
-            self._files[schema.payload_file(info["modality"], sensor)] = payload.finish()
+            self._folder.files[schema.payload_file(info["modality"], sensor)] = payload.finish()
         sensors = list(self._sensors.values())
-        self._write("sensors.arrow", pa.Table.from_pylist(sensors, schema=schema.SENSORS))
-        self._write("sweeps.arrow", self._sweeps_table())
-        self._write("frames.arrow", self._frames_table())
+        self._folder.write_table("sensors.arrow", pa.Table.from_pylist(sensors, schema=schema.SENSORS))
+        self._folder.write_table("sweeps.arrow", sweeps_table(self._sweeps))
+        self._folder.write_table("frames.arrow", frames_table(self._frames, self._frame_rows, self._sensors))
         boxes = self._boxes.boxes()
-        self._write("boxes.arrow", boxes)
-        self._write("tracks.arrow", self._boxes.tracks(boxes))
-        self._write("map.arrow", pa.Table.from_pylist(self._map, schema=schema.MAP))
+        self._folder.write_table("boxes.arrow", boxes)
+        self._folder.write_table("tracks.arrow", self._boxes.tracks(boxes))
+        self._folder.write_table("map.arrow", pa.Table.from_pylist(self._map, schema=schema.MAP))
         counts = {
             "frames": len(self._frames),
             "boxes": boxes.num_rows,
@@ -399,33 +333,4 @@ class LogWriter:
             "rows": {name: len(rows) for name, rows in self._sweeps.items()},
             "points": {n: c for n, c in self._points.items() if self._sensors[n]["modality"] != "camera"},
         }
-        manifest = {**self._head, "counts": counts, "files": dict(sorted(self._files.items()))}
-        sink = HashingFile(self.partial / schema.MANIFEST)
-        sink.write((json.dumps(manifest, indent=1) + "\n").encode())
-        sink.close()
-        if (self.partial / "files").is_dir():
-            sync_folder(self.partial / "files")
-        sync_folder(self.partial)
-        try:
-            os.rename(self.partial, self.path)
-        except OSError as error:
-            raise UserError(
-                self.path, f"cannot name the finished log ({error.strerror})", "remove what is there"
-            ) from (error)
-        sync_folder(self.root)
-
-    def _sweeps_table(self) -> pa.Table:
-        sensors = [i for i, rows in enumerate(self._sweeps.values()) for _ in rows]
-        rows = [row for rows in self._sweeps.values() for row in rows]
-        return columns_table(schema.SWEEPS, [sensors, *_transpose(rows, len(schema.SWEEPS) - 1)])
-
-    def _frames_table(self) -> pa.Table:
-        table = columns_table(schema.FRAMES, _transpose(self._frames, len(schema.FRAMES)))
-        for sensor in self._sensors:
-            rows = pa.array([frame.get(sensor) for frame in self._frame_rows], pa.int32())
-            table = table.append_column(f"row_{sensor}", rows)
-        return table
-
-
-def _transpose(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+        self._folder.publish({**self._head, "counts": counts})
