@@ -156,8 +156,8 @@ def _truth_marks(truth: KittiBoxes, label: int, difficulty: Difficulty) -> np.nd
 def _detection_marks(detections: KittiBoxes, label: int, difficulty: Difficulty) -> np.ndarray:
     mark = np.where(detections.label == label, _COUNTS, _OTHER).astype(np.int64)
     if difficulty.min_height_px is not None:
-        # Whole pixels, rounded towards zero: the official program keeps this height as an integer.
-        height = np.trunc(np.abs(detections.image_box[:, 1] - detections.image_box[:, 3]))
+        # A height equal to the least is enough here, and not enough for the truth: so it is officially.
+        height = np.abs(detections.image_box[:, 1] - detections.image_box[:, 3])
         mark[height < difficulty.min_height_px] = _IGNORED
     return mark
 

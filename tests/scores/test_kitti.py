@@ -261,3 +261,29 @@ def test_low_detection_gives_way_to_a_wanted_one() -> None:
     dets = make(2, score=column(0.7, 0.8), image_box=dets.image_box)
     dets.boxes[1, 0] = 10.3
     assert average_precision(truth, dets, 1, CAR, MODERATE, min_overlap=0.7, sampling="exact").ap == 1.0
+
+
+def test_heights_at_the_limit() -> None:
+    """25 px are too low for an object and high enough for a detection."""
+    low, high = [100.0, 100, 200, 125], [100.0, 100, 200, 126]
+    truth = make(2, frame=np.array([0, 1]), image_box=np.array([low, high]))
+    dets = make(2, frame=np.array([0, 1]), score=column(0.9, 0.8), image_box=np.array([low, low]))
+    found = average_precision(truth, dets, 2, CAR, MODERATE, min_overlap=0.7, sampling="exact")
+    assert (found.num_truth, found.num_detections, found.ap) == (1, 2, 1.0)
+
+
+def test_false_box_in_a_dont_care_region() -> None:
+    """Pardoned in the image metric if more than half of it lies inside; not in 3D."""
+    truth = make(1)
+    dets = make(2, score=column(0.5, 0.9), image_box=np.array([[100.0, 100, 200, 200], [300, 100, 400, 200]]))
+    dets.boxes[1, 0] = 40.0
+
+    def ap(metric: str, left: float) -> float:
+        return average_precision(
+            truth, dets, 1, CAR, EASY, metric=metric, min_overlap=0.5, sampling="exact",
+            dont_care_frame=np.array([0]), dont_care=np.array([[left, 0, 900, 900]]),
+        ).ap  # fmt: skip
+
+    assert ap("image", 340.0) == 1.0
+    assert ap("image", 360.0) == 0.5
+    assert ap("3d", 340.0) == 0.5
