@@ -22,7 +22,7 @@ def experiment() -> Experiment:
             groups=KITTI_GROUPS,
             grid=KITTI_GRID,
             encoder=PointEncoderConfig("pvt", heads=4, scale_xy=70.0),
-            backbone=BackboneConfig(channels=64, heads=4, mlp_channels=128),
+            backbone=BackboneConfig(channels=64, heads=4, mlp_channels=128, neighbour_mix=True),
             head_channels=64,
         ),
         data=DataConfig(

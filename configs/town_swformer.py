@@ -54,7 +54,7 @@ def experiment() -> Experiment:
             groups=TOWN_GROUPS,
             grid=GRID,
             encoder=PointEncoderConfig("pointnet", hidden=32, scale_xy=51.2),
-            backbone=BackboneConfig(channels=64, heads=4, mlp_channels=128),
+            backbone=BackboneConfig(channels=64, heads=4, mlp_channels=128, neighbour_mix=True),
             head_channels=64,
         ),
         data=data(),

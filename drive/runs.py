@@ -21,7 +21,8 @@ from drive.recipes import load_recipe, override
 from drive.samples.classes import NUSCENES_CLASSES, ClassMap
 from drive.samples.frame_dataset import FrameDataset, find_logs
 from drive.scores.ground_truth import load_ground_truth
-from drive.scores.report import Report, place_detections, score_file, score_run, write_scores
+from drive.scores.kitti_report import KITTI, KittiReport, load_kitti_truth, score_kitti
+from drive.scores.report import Provenance, Report, place_detections, score_file, score_run, write_scores
 from drive.scores.submission import write_submission
 from drive.train.evaluate import detect_dataset
 from drive.train.loop import train
@@ -66,7 +67,8 @@ def detect_run(run: Path, logs: Sequence[str | Path] = (), split: str = "", devi
         progress="detecting",
     )
     write_detections(run / "detections.arrow", found)
-    _write_submission(detector, found, paths, run / "submission.json")
+    if Log.open(paths[0]).dataset != KITTI:
+        _write_submission(detector, found, paths, run / "submission.json")
     return found
 
 
@@ -117,8 +119,8 @@ def score_command(argv: Sequence[str]) -> int:
     return 0
 
 
-def score(arguments: ScoreArguments) -> Report:
-    """Score what ``drive score`` was asked to.
+def score(arguments: ScoreArguments) -> Report | KittiReport:
+    """Score what ``drive score`` was asked to: KITTI's metric on KITTI logs, nuScenes' on all others.
 
     Raises:
         UserError: nothing there, logs that are needed and not named, a broken file.
@@ -129,6 +131,11 @@ def score(arguments: ScoreArguments) -> Report:
         if arguments.again or not (what / "detections.arrow").is_file():
             detect_run(what, arguments.logs, arguments.split, arguments.device)
         paths = scoring_logs(experiment, arguments.logs, arguments.split)
+        if Log.open(paths[0]).dataset == KITTI:
+            provenance = Provenance((experiment.seed,), experiment.hash(), "detections.arrow")
+            kitti = score_kitti(read_detections(what / "detections.arrow"), load_kitti_truth(paths), provenance)
+            write_scores(what / "scores.json", kitti.to_dict())
+            return kitti
         return score_run(what, paths, _score_classes(experiment.data.class_map))
     if not arguments.logs:
         raise UserError(what, "the labels to score it against are not named", "give --logs FOLDER")

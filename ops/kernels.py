@@ -8,6 +8,7 @@ OPERATORS = (
     "segment",
     "voxelize",
     "point_attention",
+    "submanifold_conv",
     "window_attention",
     "rotated_iou",
     "rotated_nms",

@@ -23,6 +23,7 @@ from drive.samples.batch import FrameBatch
 from drive.samples.classes import KITTI_CLASSES, NUSCENES_CLASSES, WAYMO_CLASSES
 from drive.voxels.grid import GridSpec
 from drive.voxels.levels import build_levels
+from drive.voxels.neighbours import neighbour_table
 from drive.voxels.scatter import scatter_bev
 from drive.voxels.voxelize import voxelize_points
 from drive.voxels.windows import partition_windows
@@ -153,7 +154,8 @@ class SWFormerDetector(Detector):
         nn.init.constant_(self.foreground.bias, FOREGROUND_BIAS)
         self.diffusions = nn.ModuleList(VoxelDiffusion(channels, g.kernel, config.foreground) for g in config.groups)
         self.blocks = nn.ModuleList(
-            WindowBlock(*size, *config.head_layers, config.backbone.window) for _ in config.groups
+            WindowBlock(*size, *config.head_layers, config.backbone.window, config.backbone.neighbour_mix)
+            for _ in config.groups
         )
         centre_z = (self.grid.range[2] + self.grid.range[5]) / 2
         self.heads = nn.ModuleList(
@@ -180,7 +182,8 @@ class SWFormerDetector(Detector):
             tokens, cues, coords, anchors = diffusion(x, score, keep, places, voxels.coords, grid, frames)
             plain = partition_windows(coords, grid, config.backbone.window)
             shifted = partition_windows(coords, grid, config.backbone.window, shift=config.backbone.window // 2)
-            heat, regression = head(torch.cat((block(tokens, plain, shifted), cues), 1))
+            tokens = block(tokens, plain, shifted, neighbour_table(coords, grid))
+            heat, regression = head(torch.cat((tokens, cues), 1))
             groups.append(GroupOutput(group, labels, grid, coords, heat, regression, anchors))
             dropped = dropped + left_out
         return DetectorOutput(frames, tuple(groups), logits, target, dropped)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drive.voxels.windows import WINDOW, WindowPartition
+from ops.submanifold_conv import submanifold_conv
 from ops.window_attention import window_attention
 
 
@@ -51,24 +52,54 @@ class WindowLayer(nn.Module):
         return self.mlp_norm(x + self.mlp_out(F.gelu(self.mlp_in(x))))
 
 
+class NeighbourMix(nn.Module):
+    """x + LN(convolution of the occupied 3 x 3 neighbours): a position code that the data condition.
+
+    Not in the paper. Attention alone has to learn from content which token lies where relative to which; until it
+    has, a voxel does not know the shape that it is part of, and short trainings end before that. A sparse convolution
+    before each block knows it from the first step (Point Transformer V3, arXiv 2312.10035, "xCPE", reports the same).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(9, channels, channels))
+        self.norm = nn.LayerNorm(channels)
+        nn.init.uniform_(self.weight, -((9 * channels) ** -0.5), (9 * channels) ** -0.5)
+
+    def forward(self, x: Tensor, neighbours: Tensor) -> Tensor:
+        """x [V, C], neighbours int64 [V, 9] -> [V, C]."""
+        return x + self.norm(submanifold_conv(x, self.weight.to(x.dtype), neighbours))
+
+
 class WindowBlock(nn.Module):
     """N layers on plain windows, one re-partition, M layers on shifted windows (one shift a block: spec 1.5).
 
     The position code is added once where tokens enter a partition, and not again in its layers.
+    mix: a NeighbourMix before the first layer (not in the paper).
     """
 
     position: Tensor
 
     def __init__(
-        self, channels: int, heads: int, mlp_channels: int, plain: int, shifted: int, window: int = WINDOW
+        self,
+        channels: int,
+        heads: int,
+        mlp_channels: int,
+        plain: int,
+        shifted: int,
+        window: int = WINDOW,
+        mix: bool = False,
     ) -> None:
         super().__init__()
+        self.mix = NeighbourMix(channels) if mix else None
         self.plain = nn.ModuleList(WindowLayer(channels, heads, mlp_channels) for _ in range(plain))
         self.shifted = nn.ModuleList(WindowLayer(channels, heads, mlp_channels) for _ in range(shifted))
         self.register_buffer("position", sine_code(window, channels), persistent=False)
 
-    def forward(self, x: Tensor, plain: WindowPartition, shifted: WindowPartition) -> Tensor:
-        """x [V, C] in key order -> [V, C] in key order."""
+    def forward(self, x: Tensor, plain: WindowPartition, shifted: WindowPartition, neighbours: Tensor) -> Tensor:
+        """x [V, C] in key order -> [V, C] in key order; neighbours int64 [V, 9] is read only where there is a mix."""
+        if self.mix is not None:
+            x = self.mix(x, neighbours)
         for layers, windows in ((self.plain, plain), (self.shifted, shifted)):
             if len(layers) == 0:
                 continue

@@ -21,6 +21,7 @@ class BackboneConfig:
     strides: 1 2 4 16 32 (paper). window: 10 cells (paper).
     layers: (plain, shifted) a scale; 2 layers at the first and 3 at the second scale are the paper's, the split and
         the coarser scales are [inferred].
+    neighbour_mix: a sparse 3 x 3 convolution before each block. Not in the paper; trains several times faster.
     """
 
     channels: int = 128
@@ -29,6 +30,7 @@ class BackboneConfig:
     strides: tuple[int, ...] = STRIDES
     window: int = WINDOW
     layers: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (2, 1), (2, 1), (2, 1))
+    neighbour_mix: bool = False
 
     def __post_init__(self) -> None:
         if len(self.layers) != len(self.strides):
@@ -48,11 +50,13 @@ class Fusion(nn.Module):
         super().__init__()
         self.fine = nn.Linear(config.channels, config.channels)
         self.coarse = nn.Linear(config.channels, config.channels, bias=False)
-        self.block = WindowBlock(config.channels, config.heads, config.mlp_channels, 1, 0, config.window)
+        self.block = WindowBlock(
+            config.channels, config.heads, config.mlp_channels, 1, 0, config.window, config.neighbour_mix
+        )
 
     def forward(self, fine: Tensor, coarse: Tensor, level: Level) -> Tensor:
         x = self.fine(fine) + self.coarse(coarse).index_select(0, level.parent)
-        return self.block(x, level.windows, level.shifted)
+        return self.block(x, level.windows, level.shifted, level.neighbours)
 
 
 class SWFormer(nn.Module):
@@ -61,14 +65,17 @@ class SWFormer(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         size = (config.channels, config.heads, config.mlp_channels)
-        self.blocks = nn.ModuleList(WindowBlock(*size, *split, config.window) for split in config.layers)
+        self.blocks = nn.ModuleList(
+            WindowBlock(*size, *split, config.window, config.neighbour_mix) for split in config.layers
+        )
         self.fusions = nn.ModuleList(Fusion(config) for _ in config.layers[1:])
 
     def forward(self, x: Tensor, levels: Sequence[Level]) -> Tensor:
         """x [V, C] of the finest level -> [V, C] of the finest level."""
         scales: list[Tensor] = []
         for block, level in zip(self.blocks, levels, strict=True):
-            x = block(x if not scales else x.index_select(0, level.chosen), level.windows, level.shifted)
+            x = x.index_select(0, level.chosen) if scales else x
+            x = block(x, level.windows, level.shifted, level.neighbours)
             scales.append(x)
         for fusion, fine, level in reversed(list(zip(self.fusions, scales, levels, strict=False))):
             x = fusion(fine, x, level)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from drive.voxels.grid import STRIDES, GridSpec
+from drive.voxels.neighbours import neighbour_table
 from drive.voxels.windows import WINDOW, WindowPartition, partition_windows
 
 
@@ -21,6 +22,7 @@ class Level:
     chosen: int64 [V] row of the finer level whose feature this voxel takes; the identity at the finest level.
     parent: int64 [V] row of the next coarser level that holds this voxel; empty at the coarsest level.
     windows, shifted: the two window partitions of this scale.
+    neighbours: int64 [V, 9] rows of the 3 x 3 cells around each voxel, V where empty (drive.voxels.neighbours).
     """
 
     grid: GridSpec
@@ -29,6 +31,7 @@ class Level:
     parent: Tensor
     windows: WindowPartition
     shifted: WindowPartition
+    neighbours: Tensor
 
 
 def choose_nearest(coords: Tensor, ratio: int, grid: GridSpec, coarse: GridSpec) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,6 +88,7 @@ def build_levels(
             parent,
             partition_windows(level_coords, spec, window, shift=0),
             partition_windows(level_coords, spec, window, shift=window // 2),
+            neighbour_table(level_coords, spec),
         )
         for (spec, level_coords, chosen), parent in zip(pyramid, parents, strict=True)
     )

@@ -11,6 +11,7 @@ from drive.features.pillars import DenseBackbone, DenseConfig
 from drive.features.swformer import BackboneConfig, SWFormer
 from drive.voxels.grid import GridSpec
 from drive.voxels.levels import build_levels
+from drive.voxels.neighbours import neighbour_table
 from drive.voxels.windows import partition_windows
 
 GRID = GridSpec((0.0, 0.0, 0.0, 64.0, 64.0, 1.0), (1.0, 1.0, 1.0))
@@ -50,13 +51,17 @@ def test_a_block_without_shifted_layers_keeps_windows_apart() -> None:
     torch.manual_seed(0)
     coords = torch.tensor([[0, 0, 5, 5], [0, 0, 5, 9], [0, 0, 5, 10]])
     plain, shifted = (partition_windows(coords, GRID, shift=s) for s in (0, 5))
+    neighbours = neighbour_table(coords, GRID)
     x = torch.randn(3, 16, requires_grad=True)
     block = WindowBlock(16, 2, 32, 1, 0)
-    (gradient,) = torch.autograd.grad(block(x, plain, shifted)[2].square().sum(), x)
+    (gradient,) = torch.autograd.grad(block(x, plain, shifted, neighbours)[2].square().sum(), x)
     assert gradient.abs().sum(1).gt(0).tolist() == [False, False, True]
     block = WindowBlock(16, 2, 32, 1, 1)
-    (gradient,) = torch.autograd.grad(block(x, plain, shifted)[2].square().sum(), x)
+    (gradient,) = torch.autograd.grad(block(x, plain, shifted, neighbours)[2].square().sum(), x)
     assert gradient.abs().sum(1).gt(0).tolist() == [True, True, True]
+    block = WindowBlock(16, 2, 32, 1, 0, mix=True)
+    (gradient,) = torch.autograd.grad(block(x, plain, shifted, neighbours)[2].square().sum(), x)
+    assert gradient.abs().sum(1).gt(0).tolist() == [False, True, True]  # x = 9 and 10 touch across the window's edge
 
 
 def test_the_gradient_of_a_coarse_scale_goes_to_chosen_voxels_only() -> None:

@@ -1,0 +1,98 @@
+"""``make real``: real recordings converted, verified, counted; a detector that must find its own KITTI labels again.
+
+It measures readers, geometry and whether the model can learn at all; seven frames say nothing about generalisation.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from configs.stages import Stages
+from drive.errors import UserError
+from drive.logs.store import Log, list_logs
+
+SETS = {
+    "kitti": (["kitti"], "kitti/object"),
+    "av2": (["av2"], "av2/sensor"),
+    "nuscenes": (["nuscenes", "--version", "v1.0-mini"], "nuscenes"),
+}
+
+
+@dataclass(frozen=True)
+class RealArguments:
+    """Convert, verify and learn the real excerpts."""
+
+    out: Path = Path("runs/real")
+    """Folder of the run; what is there already is used again."""
+    data: Path = Path("../shared/data")
+    """The folder with the recordings."""
+    seeds: int = 3
+    """Trainings; the lowest figure counts."""
+    steps: int = 0
+    """Optimiser steps of each training; 0 takes the recipe's."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it. Exit status 0; 2 where the recordings are absent or a step failed."""
+    arguments = tyro.cli(RealArguments, args=argv, prog="make real")
+    try:
+        real(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def real(arguments: RealArguments) -> None:
+    """All stages; ``summary.json`` is written after each."""
+    if not (arguments.data / "README.md").is_file():
+        mend = "put the recordings there, or name their folder with --data"
+        raise UserError(arguments.data, "the real recordings are not here", mend)
+    out, stages = arguments.out, Stages(arguments.out)
+    for name, (words, folder) in SETS.items():
+        logs = out / "logs" / name
+        stages.run(f"convert.{name}", ["drive", "convert", words[0], arguments.data / folder, logs, *words[1:]])
+        stages.run(f"verify.{name}", ["drive", "verify", logs])
+        stages.add(counts(name, logs))
+
+    # Labels exist in the camera's view only, so the scans that come with their picture are learned: seven.
+    learned = [path for path in list_logs(out / "logs" / "kitti") if "image_2" in Log.open(path).sensors]
+    figures = []
+    for seed in range(arguments.seeds):
+        run = out / f"kitti_seed{seed}"
+        recipe = ["drive", "train", "configs.kitti_pvtransformer", "--out", run, "--seed", seed]
+        limit = ["--train.steps", arguments.steps] if arguments.steps else []
+        stages.run(f"train.seed{seed}", [*recipe, "--data.train-logs", *learned, "--data.val-logs", *learned, *limit])
+        stages.run(f"score.seed{seed}", ["drive", "score", run])
+        scores = json.loads((run / "scores.json").read_text())
+        figures.append(scores["car.3d.points5_iou05"])
+        stages.add({f"kitti.swformer.car_ap_r40_iou05.seed{seed}": figures[-1]})
+    stages.add({"kitti.swformer.car_ap_r40_iou05": min(figures), "kitti.frames": len(learned)})
+    for path in learned:
+        view = ["drive", "view", out / "kitti_seed0", "--frame", "0", "--log", path, "--cameras", "image_2"]
+        stages.run(f"view.{path.name}", [*view, "--out", out / "pictures"])
+    print(f"car AP R40 at 0.5 IoU, 5 points or more, lowest of {arguments.seeds} seeds: {min(figures):.4f}")
+    print(f"{stages.figures['seconds.total']:.0f} s in all; pictures in {out / 'pictures'}")
+
+
+def counts(name: str, folder: Path) -> dict[str, object]:
+    """What was converted: logs, frames, boxes, lidar points, images."""
+    logs = [Log.open(path) for path in list_logs(folder)]
+    lidars = [(log, s) for log in logs for s, sensor in log.sensors.items() if sensor.modality == "lidar"]
+    points = sum(len(log.sweep(s, row).points) for log, s in lidars for row in range(log.num_sweeps(s)))
+    return {
+        f"{name}.logs": len(logs),
+        f"{name}.frames": sum(log.num_frames for log in logs),
+        f"{name}.boxes": sum(len(log.boxes(i).category) for log in logs for i in range(log.num_frames)),
+        f"{name}.lidar_points": points,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
