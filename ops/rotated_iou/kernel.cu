@@ -10,7 +10,13 @@ struct Rectangle {
     double x, y, length, width, yaw;
 };
 
-__device__ int clip(const Corner* now, int count, int plane, double half, Corner* then) {
+// One copy of the long code of sine and cosine in double, not six.
+__device__ __noinline__ void direction(double angle, double* cosine, double* sine) {
+    *cosine = cos(angle);
+    *sine = sin(angle);
+}
+
+__device__ __noinline__ int clip(const Corner* now, int count, int plane, double half, Corner* then) {
     double sign = plane < 2 ? 1.0 : -1.0;
     int kept = 0;
     for (int i = 0; i < count; ++i) {
@@ -26,8 +32,10 @@ __device__ int clip(const Corner* now, int count, int plane, double half, Corner
 }
 
 // The common part's corners go to `polygon` [9], in the frame of A; returns their number.
-__device__ int common_part(Rectangle a, Rectangle b, Corner* polygon) {
-    double ca = cos(a.yaw), sa = sin(a.yaw), c = cos(b.yaw - a.yaw), s = sin(b.yaw - a.yaw);
+__device__ __noinline__ int common_part(Rectangle a, Rectangle b, Corner* polygon) {
+    double ca, sa, c, s;
+    direction(a.yaw, &ca, &sa);
+    direction(b.yaw - a.yaw, &c, &s);
     double cx = ca * (b.x - a.x) + sa * (b.y - a.y), cy = ca * (b.y - a.y) - sa * (b.x - a.x);
     double lx = c * b.length / 2, ly = s * b.length / 2, wx = -s * b.width / 2, wy = c * b.width / 2;
     Corner other[9];
@@ -89,7 +97,9 @@ extern "C" __global__ void paired_overlap(const double* a, const double* b, long
             Corner polygon[9];
             int count = common_part(r, t, polygon);
             total = area_of(polygon, count);
-            double ca = cos(r.yaw), sa = sin(r.yaw);
+            double ca, sa, cb, sb;
+            direction(r.yaw, &ca, &sa);
+            direction(t.yaw, &cb, &sb);
             for (int i = 0; i < count; ++i) {
                 const Corner &u = polygon[i], &v = polygon[i + 1 < count ? i + 1 : 0];
                 double length = sqrt((v.x - u.x) * (v.x - u.x) + (v.y - u.y) * (v.y - u.y));
@@ -100,8 +110,8 @@ extern "C" __global__ void paired_overlap(const double* a, const double* b, long
                     my += r.y - t.y;
                 }
                 double* grad = of_a ? to_a : to_b;
-                double angle = (of_a ? r.yaw : t.yaw) + u.side % 4 * 1.5707963267948966;
-                double nx = cos(angle), ny = sin(angle);
+                double c = of_a ? ca : cb, s = of_a ? sa : sb, sign = u.side % 4 < 2 ? 1.0 : -1.0;
+                double nx = sign * (u.side % 2 ? -s : c), ny = sign * (u.side % 2 ? c : s);
                 grad[0] += length * nx;
                 grad[1] += length * ny;
                 grad[2 + u.side % 2] += length / 2;

@@ -37,6 +37,7 @@ SHIM = """
 #define __global__
 #define __device__
 #define __forceinline__ inline
+#define __noinline__
 struct Dim { unsigned int x, y, z; };
 static const Dim threadIdx{0, 0, 0}, blockIdx{0, 0, 0}, blockDim{1, 1, 1}, gridDim{1, 1, 1};
 static inline void __syncthreads() {}
@@ -58,8 +59,7 @@ def test_compiles(path: Path, architecture: int) -> None:
     assert nvrtc.compile_kernels(path, architecture, _defines(path)).startswith(b"\x7fELF")
 
 
-def test_every_operator_has_a_kernel_and_a_broken_one_names_its_operator(tmp_path: Path) -> None:
-    assert {path.parent.name for path in SOURCES} == set(ops.kernels.OPERATORS)
+def test_a_broken_kernel_names_its_operator(tmp_path: Path) -> None:
     pytest.importorskip("cuda.bindings", reason="NVRTC comes with torch's CUDA build")
     broken = tmp_path / "kernel.cu"
     broken.write_text('extern "C" __global__ void f(float* x) { x = y; }')
@@ -70,7 +70,8 @@ def test_every_operator_has_a_kernel_and_a_broken_one_names_its_operator(tmp_pat
 def test_unproven_kernels_are_off_and_said_to_be() -> None:
     rows = {row.op: row for row in ops.kernels_in_use() if row.device == "cuda"}
     assert {row.kernel for row in rows.values()} <= {"torch reference", "cuda (never run on a GPU)"}
-    assert "never ran on a GPU" in rows["voxelize"].reason
+    unproven = {op for op, row in rows.items() if "never ran on a GPU" in row.reason}
+    assert unproven == {path.parent.name for path in SOURCES}
 
 
 @pytest.fixture(scope="module")
