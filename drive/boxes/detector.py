@@ -231,8 +231,8 @@ class PillarsDetector(Detector):
         cells = x.reshape(-1, x.shape[3])
         coords = self.head_grid.coords(torch.arange(len(cells), device=cells.device))
         anchors = self.head_grid.centres(coords)
-        groups = [
-            GroupOutput(group, labels, self.head_grid, coords, *head(cells), anchors)
-            for group, labels, head in zip(self.config.groups, self.labels, self.heads, strict=True)
-        ]
+        groups = []
+        for group, labels, head in zip(self.config.groups, self.labels, self.heads, strict=True):
+            heat, regression = head(cells)
+            groups.append(GroupOutput(group, labels, self.head_grid, coords, heat, regression, anchors))
         return DetectorOutput(frames, tuple(groups))
