@@ -62,5 +62,5 @@ def enable_unproven_cuda() -> list[str]:
     for op, register in _cuda_kernels.items():
         if _rows[op, "cuda"].kernel == "torch reference":
             register()
-            declare(op, "cuda", "cuda (never run on a GPU)", "compiled by NVRTC at first use; switched on by hand")
+            declare(op, "cuda", "cuda (never run on a GPU)", "never ran on a GPU before; switched on by hand")
     return sorted(_cuda_kernels)

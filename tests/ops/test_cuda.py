@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,3 +153,11 @@ def test_source_is_right_as_plain_code(emulated, monkeypatch: pytest.MonkeyPatch
     same(
         dilate._gather_max_cuda(features, grown[2], grown[3]), dilate.reference.gather_max(features, grown[2], grown[3])
     )
+
+
+def test_switching_on_is_visible() -> None:
+    code = (
+        "import ops; names = ops.enable_unproven_cuda(); rows = {r.op: r for r in ops.kernels_in_use() "
+        "if r.device == 'cuda'}; assert names and all(rows[n].kernel == 'cuda (never run on a GPU)' for n in names)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(ops.__file__).parent.parent)

@@ -1,4 +1,4 @@
-"""Operators against torch's usual ways at 1 and 2 threads: `python benchmarks/ops.py` writes results/ops.json."""
+"""Operators against torch's usual ways at 1 and 2 threads: `python benchmarks/operators.py` writes results/operators.json."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main() -> None:
         rows = measure(threads)
         print(table(rows, threads))
         report[f"threads_{threads}"] = [asdict(row) for row in rows]
-    target = Path(__file__).parent / "results" / "ops.json"
+    target = Path(__file__).parent / "results" / "operators.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(report, indent=1) + "\n")
 
