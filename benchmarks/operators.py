@@ -1,4 +1,4 @@
-"""Operators against torch's usual ways at 1 and 2 threads: `python benchmarks/operators.py` writes results/operators.json."""
+"""Operators against torch's usual ways, 1 and 2 threads: `python benchmarks/operators.py` -> results/operators.json."""
 
 from __future__ import annotations
 
