@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from configs.town_swformer import CLASSES, GRID, data, training
+from configs.town_swformer import CLASSES, GRID, LOSS, data, training
 from drive.boxes.detector import PillarsConfig
 from drive.boxes.groups import TOWN_GROUPS
 from drive.experiment import Experiment
@@ -22,6 +22,7 @@ def experiment() -> Experiment:
             channels=32,
             dense=DenseConfig(layers=(2, 3), strides=(2, 2), channels=(32, 64), up_channels=48, out_stride=2),
             head_channels=48,
+            loss=LOSS,
         ),
         data=data(),
         train=training(170.0),

@@ -62,9 +62,7 @@ def override(experiment: Experiment, argv: Sequence[str], program: str = "drive 
 
 def _parse(experiment: Experiment, argv: list[str], program: str, output: bool) -> Experiment:
     markers = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
-    return tyro.cli(
-        Experiment, default=experiment, args=argv, prog=program, config=markers, console_outputs=output
-    )
+    return tyro.cli(Experiment, default=experiment, args=argv, prog=program, config=markers, console_outputs=output)
 
 
 def _fields(value: object, prefix: str = "") -> set[str]:
