@@ -77,6 +77,8 @@ def real(arguments: RealArguments) -> None:
     for path in learned:
         view = ["drive", "view", out / "kitti_seed0", "--frame", "0", "--log", path, "--cameras", "image_2"]
         stages.run(f"view.{path.name}", [*view, "--out", out / "pictures"])
+    runs = [out / f"kitti_seed{seed}" for seed in range(arguments.seeds)]
+    stages.run("report", ["drive", "view", *runs, "--out", out / "report.html"])
     print(f"car AP R40 at 0.5 IoU, 5 points or more, lowest of {arguments.seeds} seeds: {min(figures):.4f}")
     print(f"{stages.figures['seconds.total']:.0f} s in all; pictures in {out / 'pictures'}")
 

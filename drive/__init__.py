@@ -1,2 +1,3 @@
 """From raw driving logs to boxes, tracks, plans and scores: one folder a stage, data flows one way."""
+
 __version__ = "0.1.0"

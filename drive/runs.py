@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,11 +114,13 @@ class ScoreArguments:
 
 
 def score_command(argv: Sequence[str]) -> int:
-    """``drive score``."""
+    """``drive score``. Exit status 1 where labelled frames have no predictions: the score counts them as empty."""
     arguments = tyro.cli(ScoreArguments, args=list(argv), prog="drive score")
     report = score(arguments)
     report.print()
-    return 0
+    for name in report.missing_frames:
+        print(f"missing: {name} has no predictions and counts as empty", file=sys.stderr)
+    return 1 if report.missing_frames else 0
 
 
 def score(arguments: ScoreArguments) -> Report | KittiReport:
@@ -189,9 +193,20 @@ def view_command(argv: Sequence[str]) -> int:
     for run in arguments.what:
         experiment = Experiment.read(run / "config.json")
         logs = scoring_logs(experiment)
-        report = score_run(run, logs, _score_classes(experiment.data.class_map))
-        runs.append(RunSummary.of_folder(run, report, name=run.name))
+        report = score_file(run / "detections.arrow", logs, _score_classes(experiment.data.class_map))
+        runs.append(RunSummary.of_folder(run, report, name=run.name, facts=_kitti_facts(run, logs)))
     page.parent.mkdir(parents=True, exist_ok=True)
     write_report(page, runs, logs, title=" and ".join(run.name for run in runs))
     print(page)
     return 0
+
+
+def _kitti_facts(run: Path, logs: Sequence[Path]) -> dict[str, float]:
+    """KITTI's own figures of a scored run, beside the page's centre-distance ones; nothing for other data sets."""
+    scores = run / "scores.json"
+    if Log.open(logs[0]).dataset != KITTI or not scores.is_file():
+        return {}
+    figures = json.loads(scores.read_text())
+    return {
+        f"KITTI AP R40 {k}": v for k, v in figures.items() if k.endswith("3d.points5_iou05") and isinstance(v, float)
+    }
