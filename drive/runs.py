@@ -193,7 +193,8 @@ def view_command(argv: Sequence[str]) -> int:
     for run in arguments.what:
         experiment = Experiment.read(run / "config.json")
         logs = scoring_logs(experiment)
-        report = score_file(run / "detections.arrow", logs, _score_classes(experiment.data.class_map))
+        provenance = Provenance((experiment.seed,), experiment.hash(), "detections.arrow")
+        report = score_file(run / "detections.arrow", logs, _score_classes(experiment.data.class_map), provenance)
         runs.append(RunSummary.of_folder(run, report, name=run.name, facts=_kitti_facts(run, logs)))
     page.parent.mkdir(parents=True, exist_ok=True)
     write_report(page, runs, logs, title=" and ".join(run.name for run in runs))

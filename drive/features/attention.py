@@ -68,7 +68,7 @@ class NeighbourMix(nn.Module):
 
     def forward(self, x: Tensor, neighbours: Tensor) -> Tensor:
         """x [V, C], neighbours int64 [V, 9] -> [V, C]."""
-        return x + self.norm(submanifold_conv(x, self.weight.to(x.dtype), neighbours))
+        return x + self.norm(submanifold_conv(x, self.weight, neighbours))
 
 
 class WindowBlock(nn.Module):

@@ -22,8 +22,12 @@ def submanifold_conv(x: Tensor, weight: Tensor, neighbours: Tensor) -> Tensor:
             must be mutual (i sees j at k exactly where j sees i at K - 1 - k), as
             ``drive.voxels.neighbours.neighbour_table`` makes it; the gradient relies on it.
 
-    Differentiable in x and weight. ValueError where shapes or dtypes disagree.
+    Differentiable in x and weight; under autocast both are cast to its type. ValueError where shapes disagree.
     """
+    if torch.is_autocast_enabled(x.device.type):
+        # Autocast would reach into the operator and change the type of what it returns behind its gradient's back.
+        half = torch.get_autocast_dtype(x.device.type)
+        x, weight = x.to(half), weight.to(half)
     checks.check_float("submanifold_conv", "x", x, 2)
     checks.check_float("submanifold_conv", "weight", weight, 3)
     checks.check_index("submanifold_conv", "neighbours", neighbours, 2)

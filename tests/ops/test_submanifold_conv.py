@@ -52,6 +52,21 @@ def test_gradient_and_operator_rules(opcheck) -> None:
     opcheck(_submanifold_conv_backward, torch.randn(len(coords), 2), *(t.detach() for t in small))
 
 
+def test_autocast_computes_and_learns_in_half_precision() -> None:
+    coords = random_voxels(1, 0.3)
+    table = neighbour_table(coords, GRID)
+    x, weight = torch.randn(len(coords), 3, requires_grad=True), torch.randn(9, 3, 2, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = submanifold_conv(x, weight, table)
+    assert out.dtype == torch.bfloat16
+    out.float().sum().backward()
+    assert x.grad is not None
+    assert weight.grad is not None
+    exact = submanifold_conv(x.detach(), weight.detach(), table)
+    # bfloat16 keeps 8 bits: 2^-8 of each of up to 27 products of size about 1.
+    torch.testing.assert_close(out.float(), exact, rtol=0.02, atol=27 * 2**-8)
+
+
 def test_no_voxels_and_wrong_arguments() -> None:
     coords = torch.zeros(0, 4, dtype=torch.int64)
     table = neighbour_table(coords, GRID)
