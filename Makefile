@@ -8,7 +8,7 @@ export PIP_CACHE_DIR := $(CACHE)/pip
 export MPLCONFIGDIR := $(CACHE)/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-full test real lint types unit gpu bench lock install clean
+.PHONY: demo real test lint types unit gpu lock install clean
 
 demo: install ## raw logs -> trained detectors -> official score -> runs/demo/report.html
 	$(BIN)/python -m configs.demo --out runs/demo
@@ -27,6 +27,9 @@ types: install
 
 unit: install
 	$(BIN)/python -m pytest -n 2
+
+gpu: ## every CUDA kernel against its reference; needs a GPU, torch and numba, installs nothing
+	$(PYTHON) -m ops check --cuda
 
 install: $(VENV)/.installed
 

@@ -1,7 +1,7 @@
 """Time and peak memory of each stage of the paper-sized detector, forward and backward, on one full sweep.
 
-``python -m benchmarks.detector_stages SWEEP.bin`` takes a float32 scan of x y z intensity elongation in the vehicle
-frame (Waymo's, about 177,000 points) and writes ``results/detector_stages.json``, with what the spec only simulated:
+``python -m benchmarks.detector_stages SWEEP`` takes a scan (``--format`` says what its numbers mean: Waymo's, about
+177,000 points, by default) and writes ``results/detector_stages.json``, with what the spec only simulated:
 occupied cells a scale, tokens a window, points a pillar. What the labels are matters little to the cost:
 sixty boxes, a third of them cars, are placed on occupied pillars.
 """
@@ -18,12 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from drive.boxes.detector import SWFormerConfig, SWFormerDetector
 from drive.samples.batch import FrameBatch
+from drive.samples.scan_files import FORMATS, read_scan
 from drive.voxels.levels import Level, build_levels
 from drive.voxels.voxelize import Voxels, voxelize_points
 
@@ -79,10 +79,9 @@ class Meter:
         return result
 
 
-def load(path: Path, config: SWFormerConfig, device: torch.device) -> FrameBatch:
+def load(path: Path, scan_format: str, config: SWFormerConfig, device: torch.device) -> FrameBatch:
     """The sweep as a batch of one, with sixty boxes on occupied pillars."""
-    scan = np.fromfile(path, np.float32).reshape(-1, 5)
-    points = torch.from_numpy(np.concatenate([scan, np.zeros((len(scan), 1), np.float32)], 1))
+    points = torch.from_numpy(read_scan(path, FORMATS[scan_format]))
     voxels = voxelize_points(points, torch.zeros(len(points), dtype=torch.int64), config.grid, 1)
     rows = torch.linspace(0, len(voxels.coords) - 1, 60).long()
     boxes = torch.zeros(60, 9)
@@ -159,6 +158,8 @@ def main() -> None:
     """Measure both encoders and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweep", type=Path)
+    parser.add_argument("--format", choices=sorted(FORMATS), default="waymo")
+    parser.add_argument("--grid", choices=("waymo", "nuscenes"), default="waymo", help="whose paper-sized detector")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=2, help="the last round counts: the first one compiles")
@@ -173,11 +174,12 @@ def main() -> None:
         "torch": torch.__version__,
         "load_average": os.getloadavg(),
         "sweep": arguments.sweep.name,
+        "detector": arguments.grid,
     }
     for encoder in ("pointnet", "pvt"):
         torch.manual_seed(0)
-        config = SWFormerConfig.waymo(encoder)
-        batch = load(arguments.sweep, config, device)
+        config = SWFormerConfig.waymo(encoder) if arguments.grid == "waymo" else SWFormerConfig.nuscenes(encoder)
+        batch = load(arguments.sweep, arguments.format, config, device)
         model = config.build().to(device)
         meter = Meter(device)
         for name in ("encoder", "backbone", "diffusions.0", "blocks.0", "heads.0"):

@@ -2,6 +2,8 @@
 
 import sys
 
+import torch
+
 from ops import enable_unproven_cuda, kernels_in_use
 
 USAGE = "usage: python -m ops table | check [--cuda] | bench [threads]"
@@ -18,6 +20,9 @@ def main(arguments: list[str]) -> int:
         from ops.check import failures
 
         if rest:
+            if not torch.cuda.is_available():
+                print("error: --cuda: torch sees no GPU here; run it on a machine with one", file=sys.stderr)
+                return 2
             enable_unproven_cuda()
         return int(failures("cuda" if rest else "cpu") > 0)
     if verb == "bench" and (not rest or (len(rest) == 1 and rest[0].isdigit() and int(rest[0]) > 0)):

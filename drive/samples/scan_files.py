@@ -20,12 +20,14 @@ SUFFIXES = (".bin", ".pcd", ".npy", ".feather")
 class ScanFormat:
     """What the numbers of a scan mean. The defaults are KITTI's; :data:`FORMATS` names the common ones.
 
-    ``bin_columns`` is the count of float32 a point in a ``.bin`` file (the file itself does not say).
+    ``bin_columns`` is the count of float32 a point in a ``.bin`` file (the file itself does not say);
+    ``fifth_is_elongation`` keeps the fifth of them (Waymo), which is left out otherwise (nuScenes' ring).
     ``intensity_max`` is the recording's largest intensity: models see 0..1. The pose brings points into the ego
     frame: x forward, y left, z up, z = 0 near the ground.
     """
 
     bin_columns: int = 4
+    fifth_is_elongation: bool = False
     intensity_max: float = 1.0
     lidar_yaw_deg: float = 0.0
     lidar_position_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -36,11 +38,11 @@ class ScanFormat:
 
 
 FORMATS = {
-    "kitti": ScanFormat(4, 1.0),
+    "kitti": ScanFormat(),
     # nuScenes' LIDAR_TOP: x right, y forward; mounting as in scene-0061's calibration, to the centimetre.
-    "nuscenes": ScanFormat(5, 255.0, -90.0, (0.94, 0.0, 1.84)),
-    "av2": ScanFormat(4, 255.0),
-    "waymo": ScanFormat(5, 1.0),
+    "nuscenes": ScanFormat(5, False, 255.0, -90.0, (0.94, 0.0, 1.84)),
+    "av2": ScanFormat(intensity_max=255.0),
+    "waymo": ScanFormat(5, fifth_is_elongation=True),
 }
 
 
@@ -78,6 +80,7 @@ def read_scan(path: Path, scan_format: ScanFormat) -> npt.NDArray[np.float32]:
     points = np.zeros((len(xyzi), len(POINT_COLUMNS)), np.float32)
     points[:, :3] = rigid.transform_points(scan_format.ego_from_lidar(), xyzi)
     points[:, 3] = np.clip(xyzi[:, 3] / scan_format.intensity_max, 0.0, 1.0)
+    points[:, 4 : xyzi.shape[1]] = xyzi[:, 4:]
     return points
 
 
@@ -90,7 +93,7 @@ def _read_bin(path: Path, scan_format: ScanFormat) -> npt.NDArray[np.float32]:
             f"{len(data)} bytes are not a whole number of points of {scan_format.bin_columns} float32",
             "the file is truncated, or give its --format (kitti: 4 columns, nuscenes: 5)",
         )
-    return np.frombuffer(data, "<f4").reshape(-1, scan_format.bin_columns)[:, :4]
+    return np.frombuffer(data, "<f4").reshape(-1, scan_format.bin_columns)[:, : 4 + scan_format.fifth_is_elongation]
 
 
 def _read_npy(path: Path, scan_format: ScanFormat) -> npt.NDArray[np.float32]:

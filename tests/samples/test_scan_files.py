@@ -46,6 +46,12 @@ def test_nuscenes_lidar_frame_is_turned(tmp_path: Path) -> None:
     np.testing.assert_allclose(row[:4], [10.94, 0, 1.84, 1.0], atol=1e-5)
 
 
+def test_waymos_fifth_column_is_elongation(tmp_path: Path) -> None:
+    np.array([[1, 2, 3, 0.5, 1.25]], np.float32).tofile(tmp_path / "a.bin")
+    (row,) = read_scan(tmp_path / "a.bin", FORMATS["waymo"])
+    np.testing.assert_array_equal(row, np.array([1, 2, 3, 0.5, 1.25, 0], np.float32))
+
+
 def test_empty_scan_and_points_that_are_not_finite(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"")
     assert read_scan(tmp_path / "a.bin", ScanFormat()).shape == (0, 6)
