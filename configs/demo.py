@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from configs.stages import Stages
-from drive.errors import UserError
+from configs.stages import Stages, run_command
 
 RUNS = ("pillars", "swformer")
 
@@ -37,17 +33,6 @@ class DemoArguments:
     """Training time of each detector."""
     seed: int = 0
     """Of the town and of the training."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo. Exit status 0; 2 where a step failed."""
-    arguments = tyro.cli(DemoArguments, args=argv, prog="make demo")
-    try:
-        demo(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 def demo(arguments: DemoArguments) -> None:
@@ -94,4 +79,4 @@ def detection_figures(name: str, run: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(DemoArguments, demo, None, "make demo"))

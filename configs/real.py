@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from configs.stages import Stages
+from configs.stages import Stages, run_command
 from drive.errors import UserError
 from drive.logs.store import Log, list_logs
 
@@ -36,17 +33,6 @@ class RealArguments:
     """Trainings; the lowest figure counts."""
     steps: int = 0
     """Optimiser steps of each training; 0 takes the recipe's."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run it. Exit status 0; 2 where the recordings are absent or a step failed."""
-    arguments = tyro.cli(RealArguments, args=argv, prog="make real")
-    try:
-        real(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 def real(arguments: RealArguments) -> None:
@@ -97,4 +83,4 @@ def counts(name: str, folder: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(RealArguments, real, None, "make real"))

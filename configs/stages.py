@@ -7,12 +7,16 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import tyro
 
 from drive.errors import UserError
+
+Arguments = TypeVar("Arguments")
 
 
 @dataclass
@@ -50,3 +54,15 @@ class Stages:
         partial = self.out / ".summary.json.partial"
         partial.write_text(json.dumps(self.figures, indent=1, sort_keys=True) + "\n")
         partial.replace(self.out / "summary.json")
+
+
+def run_command(
+    arguments: type[Arguments], work: Callable[[Arguments], None], argv: Sequence[str] | None, program: str
+) -> int:
+    """Parse ``arguments``, do ``work``. Exit status 0; 2 where a step failed or an input is missing, said in a line."""
+    try:
+        work(tyro.cli(arguments, args=argv, prog=program))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
