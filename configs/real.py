@@ -59,7 +59,7 @@ def real(arguments: RealArguments) -> None:
         scores = json.loads((run / "scores.json").read_text())
         figures.append(scores["car.3d.points5_iou05"])
         stages.add({f"kitti.swformer.car_ap_r40_iou05.seed{seed}": figures[-1]})
-    stages.add({"kitti.swformer.car_ap_r40_iou05": min(figures), "kitti.frames": len(learned)})
+    stages.add({"kitti.swformer.car_ap_r40_iou05": min(figures), "kitti.learned_frames": len(learned)})
     for path in learned:
         view = ["drive", "view", out / "kitti_seed0", "--frame", "0", "--log", path, "--cameras", "image_2"]
         stages.run(f"view.{path.name}", [*view, "--out", out / "pictures"])
