@@ -11,7 +11,7 @@ from drive.features.point_encoder import PointEncoderConfig
 
 
 def experiment() -> Experiment:
-    """32 channels to the map, two blocks, heads at 0.8 m."""
+    """32 channels to the map, two blocks, heads at 1 m."""
     return Experiment(
         name="town_pillars",
         model=PillarsConfig(

@@ -59,7 +59,7 @@ def training(seconds: float) -> TrainConfig:
 
 
 def experiment() -> Experiment:
-    """64 channels, 0.4 m pillars, PointNet."""
+    """64 channels, 0.5 m pillars, PointNet."""
     return Experiment(
         name="town_swformer",
         model=SWFormerConfig(

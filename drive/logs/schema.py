@@ -12,7 +12,8 @@ A log is one folder::
     boxes.arrow           one row a box, sorted by frame
     tracks.arrow          one row a track: its token in the source, category, first and last frame
     map.arrow             one row a map feature, global coordinates
-    extra_<name>.arrow    tables of one data set only (CAN bus, static scene ...)
+    extra_<name>.arrow    tables that several data sets have (drive.logs.standard: signals, image labels ...) and tables
+                          of one data set only (CAN bus, static scene ...)
     files/<name>          raw files kept as they are
 
 Every file is an Arrow IPC file without compression, so that readers map it into memory and copy nothing. Lengths are

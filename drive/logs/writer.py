@@ -14,6 +14,7 @@ from drive.logs import schema
 from drive.logs.labels import BoxTable
 from drive.logs.partial import PartialFolder
 from drive.logs.rows import frames_table, map_row, sensor_row, sweeps_table
+from drive.logs.standard import check_standard
 from drive.logs.tables import TableFile, one_list
 
 
@@ -303,7 +304,8 @@ class LogWriter:
         )
 
     def add_table(self, name: str, table: pa.Table) -> None:
-        """Store a table as extra_<name>.arrow."""
+        """Store a table as extra_<name>.arrow. ValueError where a name of drive.logs.standard has other columns."""
+        check_standard(name, table)
         self._folder.write_table(f"extra_{_check_name('table name', name)}.arrow", table)
 
     def add_file(self, name: str, data: bytes) -> None:
