@@ -41,7 +41,12 @@ from drive.logs.tables import disk_full
 if TYPE_CHECKING:
     from rich.console import Console
 
-DATASETS = {"nuscenes": "data_tools.nuscenes", "kitti": "data_tools.kitti", "av2": "data_tools.av2"}
+DATASETS = {
+    "nuscenes": "data_tools.nuscenes",
+    "kitti": "data_tools.kitti",
+    "kitti_tracking": "data_tools.kitti_tracking",
+    "av2": "data_tools.av2",
+}
 
 # What makes a folder ours: written into OUT before the first log, with the options that shape the logs' content.
 MARKER = "logs.json"

@@ -9,9 +9,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from data_tools.kitti.frames import GROUND_Z_M, boxes_of_labels, camera_rotations, velodyne_from_camera
+from data_tools.kitti.frames import GROUND_Z_M, boxes_of_labels, camera_rotations
 from data_tools.kitti.read import (
-    LABEL_NUMBERS,
     Labels,
     png_size,
     read_bytes,
@@ -20,18 +19,24 @@ from data_tools.kitti.read import (
     read_plane,
     read_scan,
 )
+from data_tools.kitti.shared import (
+    LIDAR,
+    NO_TURN,
+    ORIGIN,
+    add_camera,
+    add_lidar,
+    calibration_table,
+    dont_care_table,
+    label_columns,
+)
 from drive.errors import UserError
-from drive.geometry.rigid import matrix_to_quaternion
 from drive.logs.schema import NAME_PATTERN
 from drive.logs.writer import LogWriter
 
 DATASET = "kitti_object"
 LICENCE = "CC BY-NC-SA 3.0"
-LIDAR = "velodyne"
 CAMERAS = {"image_2": "P2", "image_3": "P3"}  # left and right colour camera and their projection matrices
 PARTS = ("training", "testing")
-
-_ORIGIN, _NO_TURN = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)  # the set gives no poses
 
 
 @dataclass(frozen=True)
@@ -103,17 +108,10 @@ def convert_log(raw: Path, frame: KittiFrame, out_root: Path, options: Options) 
         out_root, frame.name, dataset=DATASET, source_version="object 2017", licence=LICENCE, split=frame.part
     )
     with writer as log:
-        log.add_sensor(
-            LIDAR,
-            "lidar",
-            _ORIGIN,
-            _NO_TURN,
-            columns=("x", "y", "z", "intensity"),
-            intensity_max=1.0,
-        )
+        add_lidar(log, intensity_max=1.0)
         rows = {
             LIDAR: log.add_sweep(
-                LIDAR, 0, points, _ORIGIN, _NO_TURN, is_key_frame=True, source_timestamp=0,
+                LIDAR, 0, points, ORIGIN, NO_TURN, is_key_frame=True, source_timestamp=0,
                 source_name=f"{frame.part}/{kind}/{frame.frame_id}.bin", source_token=frame.frame_id,
             )
         }  # fmt: skip
@@ -123,8 +121,8 @@ def convert_log(raw: Path, frame: KittiFrame, out_root: Path, options: Options) 
         index = log.add_frame(
             0,
             rows=rows,
-            pose_translation=_ORIGIN,
-            pose_rotation=_NO_TURN,
+            pose_translation=ORIGIN,
+            pose_rotation=NO_TURN,
             source_timestamp=0,
             source_token=frame.frame_id,
         )
@@ -141,17 +139,11 @@ def _add_image(
     log: LogWriter, frame: KittiFrame, camera: str, calibration: dict[str, np.ndarray], projection: str
 ) -> int:
     path = frame.path(camera, "png")
-    if projection not in calibration:
-        raise UserError(frame.path("calib"), f"no {projection} for {camera}", "take the object set's calib file")
     data = read_bytes(path, "image")
     width, height = png_size(data, path)
-    ego_from_camera = velodyne_from_camera(calibration, projection)
-    log.add_sensor(
-        camera, "camera", ego_from_camera[:3, 3], matrix_to_quaternion(ego_from_camera[:3, :3]),
-        intrinsics=calibration[projection][:, :3], width=width, height=height, ego_from_sensor=ego_from_camera,
-    )  # fmt: skip
+    add_camera(log, camera, calibration, projection, (width, height), str(frame.path("calib")))
     return log.add_image(
-        camera, 0, data, width, height, _ORIGIN, _NO_TURN, is_key_frame=True, source_timestamp=0,
+        camera, 0, data, width, height, ORIGIN, NO_TURN, is_key_frame=True, source_timestamp=0,
         source_name=f"{frame.part}/{camera}/{frame.frame_id}.png", source_token=frame.frame_id,
     )  # fmt: skip
 
@@ -170,22 +162,11 @@ def _add_labels(
         source_translation=boxes.numbers[:, 10:13],
         source_rotation=camera_rotations(boxes),
         source_size=boxes.numbers[:, 7:10],
-        extra=_label_columns(boxes),
+        extra=label_columns(boxes),
     )
     ignored = labels.select(~is_box)
-    log.add_table(
-        "dont_care", pa.table({"frame": np.full(len(ignored.types), index, np.int32)} | _label_columns(ignored))
-    )
+    log.add_table("dont_care", dont_care_table(ignored, np.full(len(ignored.types), index)))
     log.add_file("label_2.txt", read_bytes(frame.path("label_2"), "label file"))
-
-
-def _label_columns(labels: Labels) -> dict[str, np.ndarray]:
-    """The 14 numbers of each line as they are, and the line's number in the file."""
-    columns: dict[str, np.ndarray] = {
-        name: np.ascontiguousarray(labels.numbers[:, i]) for i, name in enumerate(LABEL_NUMBERS)
-    }
-    columns["label_line"] = np.array(labels.lines, dtype=np.int32)
-    return columns
 
 
 def _frame_attributes(index: int, scan: str, labelled: bool) -> pa.Table:
@@ -200,23 +181,6 @@ def _frame_attributes(index: int, scan: str, labelled: bool) -> pa.Table:
             "ground_z_m": pa.array([GROUND_Z_M]),
         }
     )
-
-
-def calibration_table(calibration: dict[str, np.ndarray]) -> pa.Table:
-    """The matrices as recorded: name, rows, columns, row-major float64 values."""
-    return pa.table(
-        {
-            "name": pa.array(list(calibration)),
-            "rows": pa.array([m.shape[0] for m in calibration.values()], pa.int32()),
-            "columns": pa.array([m.shape[1] for m in calibration.values()], pa.int32()),
-            "values": pa.array([m.ravel().tolist() for m in calibration.values()], pa.list_(pa.float64())),
-        }
-    )
-
-
-def matrices_of_table(table: pa.Table) -> dict[str, np.ndarray]:
-    """Inverse of :func:`calibration_table`."""
-    return {row["name"]: np.array(row["values"]).reshape(row["rows"], row["columns"]) for row in table.to_pylist()}
 
 
 def _add_plane(log: LogWriter, frame: KittiFrame) -> None:

@@ -31,14 +31,23 @@ def velodyne_from_camera(calibration: dict[str, np.ndarray], projection: str) ->
 
 def boxes_of_labels(labels: Labels, calibration: dict[str, np.ndarray]) -> np.ndarray:
     """Boxes [N, 9] in the Velodyne frame (velocity columns 0: KITTI has none) of labels without DontCare."""
-    numbers = labels.numbers
-    height, width, length = numbers[:, 7], numbers[:, 8], numbers[:, 9]
     velodyne_from_rectified = np.linalg.inv(rectified_from_velodyne(calibration))
+    return boxes_of_camera(labels.numbers[:, 7:14], velodyne_from_rectified)
+
+
+def boxes_of_camera(numbers: np.ndarray, ego_from_camera: np.ndarray) -> np.ndarray:
+    """Upright boxes [N, 9] in the ego frame of KITTI's seven numbers a box.
+
+    Args:
+        numbers: [N, 7] height, width, length, bottom centre x y z, rotation_y; camera axes right, down, forward.
+        ego_from_camera: 4x4. It moves the centre; yaw = -(rotation_y + pi / 2) leaves its small turns out.
+    """
+    height, width, length = numbers[:, 0], numbers[:, 1], numbers[:, 2]
     boxes = np.zeros((len(numbers), 9))
-    boxes[:, :3] = numbers[:, 10:13] @ velodyne_from_rectified[:3, :3].T + velodyne_from_rectified[:3, 3]
+    boxes[:, :3] = numbers[:, 3:6] @ ego_from_camera[:3, :3].T + ego_from_camera[:3, 3]
     boxes[:, 2] += height / 2
     boxes[:, 3], boxes[:, 4], boxes[:, 5] = length, width, height
-    boxes[:, 6] = wrap_angle(-(numbers[:, 13] + np.pi / 2))
+    boxes[:, 6] = wrap_angle(-(numbers[:, 6] + np.pi / 2))
     return boxes
 
 

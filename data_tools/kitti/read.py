@@ -1,4 +1,4 @@
-"""Readers of KITTI object files: scan, calibration, labels, plane, PNG size. Bad input ends in a ``UserError``."""
+"""Readers of KITTI files, object and tracking: scan, calibration, labels, plane, image sizes. Bad input: UserError."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ _MATRIX_SHAPES = {
     "P0": (3, 4), "P1": (3, 4), "P2": (3, 4), "P3": (3, 4), "R0_rect": (3, 3), "R_rect": (3, 3),
     "Tr_velo_to_cam": (3, 4), "Tr_velo_cam": (3, 4), "Tr_imu_to_velo": (3, 4), "Tr_imu_velo": (3, 4),
 }  # fmt: skip
+MAX_FRAMES = 1_000_000  # of a sequence: a day at 10 Hz
+_NEEDED = ("P2", "R0_rect", "Tr_velo_to_cam")
 _SYNONYMS = {"R_rect": "R0_rect", "Tr_velo_cam": "Tr_velo_to_cam", "Tr_imu_velo": "Tr_imu_to_velo"}
 
 
@@ -79,19 +81,19 @@ def read_calibration(path: Path) -> dict[str, np.ndarray]:
         if not line.strip():
             continue
         name, *fields = line.replace(":", " ").split()
-        if name not in _MATRIX_SHAPES:
+        if name not in _MATRIX_SHAPES or not (fields or name in _NEEDED):  # View-of-Delft names matrices it has not
             continue
-        matrices[_SYNONYMS.get(name, name)] = _parse_numbers(
+        matrices[_SYNONYMS.get(name, name)] = parse_numbers(
             f"{path}:{number}", name, fields, int(np.prod(_MATRIX_SHAPES[name]))
         ).reshape(_MATRIX_SHAPES[name])
-    for name in ("P2", "R0_rect", "Tr_velo_to_cam"):
+    for name in _NEEDED:
         if name not in matrices:
-            raise UserError(path, f"calibration has no {name}", "take the calib file of the KITTI object set")
+            raise UserError(path, f"calibration has no {name}", "take the calib file of the data set")
     return matrices
 
 
-def read_labels(path: Path) -> Labels:
-    """All lines of a label file, DontCare included.
+def read_labels(path: Path, columns: tuple[int, ...] = (15,)) -> Labels:
+    """All lines of an object label file, DontCare included; ``columns`` = how many a line may have (16 = a score).
 
     A file of zero bytes is refused: the set has none, so it is a broken copy. A frame that truly holds nothing is
     written as one blank line.
@@ -101,21 +103,42 @@ def read_labels(path: Path) -> Labels:
         raise UserError(
             path, "label file is empty", "copy it again, or write one blank line for a frame without objects"
         )
-    types, rows, lines = [], [], []
+    return _labels_of(path, text, 0, columns)[0]
+
+
+def read_tracking_labels(path: Path) -> tuple[Labels, np.ndarray]:
+    """Labels of a sequence, and their frame number and track id as int64 [N, 2] (DontCare: track -1).
+
+    An empty file is a sequence without labelled objects (sequences of the set always have some).
+    """
+    labels, keys = _labels_of(path, read_text(path, "label file"), 2, (17, 18))
+    ids = keys.astype(np.int64)
+    for line, key, number in zip(labels.lines, keys, ids, strict=True):
+        if (key != number).any() or not 0 <= number[0] <= MAX_FRAMES:
+            raise UserError(f"{path}:{line}", "frame or track is not a whole number in range", "mend the line")
+    return labels, ids
+
+
+def _labels_of(path: Path, text: str, lead: int, columns: tuple[int, ...]) -> tuple[Labels, np.ndarray]:
+    """Lines of ``lead`` numbers, a type and 14 numbers (a score may follow); the leading numbers beside them."""
+    types, keys, rows, lines = [], [], [], []
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split()
         if not fields:
             continue
         place = f"{path}:{number}"
-        if len(fields) != 15:
-            raise UserError(place, f"label line has {len(fields)} columns, not 15", "mend the line")
-        values = _parse_numbers(place, "label", fields[1:], 14)
-        if fields[0] != "DontCare" and not (values[7:10] > 0).all():
+        if len(fields) not in columns:
+            raise UserError(place, f"label line has {len(fields)} columns, not {columns[0]}", "mend the line")
+        kind = fields[lead]
+        values = parse_numbers(place, "label", fields[lead + 1 : lead + 15], 14)
+        if kind != "DontCare" and not (values[7:10] > 0).all():
             raise UserError(place, "box has a side that is not positive", "mend or remove the line")
-        types.append(fields[0])
+        keys.append(parse_numbers(place, "frame and track", fields[:lead], lead))
+        types.append(kind)
         rows.append(values)
         lines.append(number)
-    return Labels(types, np.array(rows, dtype=np.float64).reshape(-1, 14), lines)
+    numbers = np.array(rows, dtype=np.float64).reshape(-1, 14)
+    return Labels(types, numbers, lines), np.array(keys, dtype=np.float64).reshape(len(types), lead)
 
 
 def read_plane(path: Path) -> np.ndarray:
@@ -123,7 +146,7 @@ def read_plane(path: Path) -> np.ndarray:
     lines = read_text(path, "ground plane").splitlines()
     if len(lines) < 4:
         raise UserError(path, f"ground plane file has {len(lines)} lines, not 4", "copy or remove the file")
-    return _parse_numbers(f"{path}:4", "ground plane", lines[3].split(), 4)
+    return parse_numbers(f"{path}:4", "ground plane", lines[3].split(), 4)
 
 
 def png_size(data: bytes, path: Path) -> tuple[int, int]:
@@ -136,7 +159,23 @@ def png_size(data: bytes, path: Path) -> tuple[int, int]:
     return width, height
 
 
-def _parse_numbers(place: str, what: str, fields: list[str], count: int) -> np.ndarray:
+def jpeg_size(data: bytes, path: Path) -> tuple[int, int]:
+    """Width and height in the frame header (SOF0..SOF15) of a JPEG file."""
+    if not (data.startswith(b"\xff\xd8") and data.rstrip(b"\0").endswith(b"\xff\xd9")):
+        raise UserError(path, f"JPEG of {len(data)} bytes is broken or truncated", "copy the file again")
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # these three are tables, not frames
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            if height and width:
+                return int(width), int(height)
+            break
+        at += 2 + length
+    raise UserError(path, "JPEG states no size", "copy the file again")
+
+
+def parse_numbers(place: str, what: str, fields: list[str], count: int) -> np.ndarray:
     """``count`` finite numbers of text fields."""
     if len(fields) != count:
         raise UserError(place, f"{what} has {len(fields)} numbers, not {count}", "mend the line")

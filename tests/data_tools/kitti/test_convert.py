@@ -9,9 +9,9 @@ import pytest
 
 from data_tools.convert import convert as drive_convert
 from data_tools.kitti import Options, convert_log, list_logs
-from data_tools.kitti.convert import matrices_of_table
 from data_tools.kitti.frames import rectified_from_velodyne
 from data_tools.kitti.read import LABEL_NUMBERS, read_calibration, read_labels
+from data_tools.kitti.shared import matrices_of_table
 from drive.errors import UserError
 from drive.geometry.box import points_in_box_mask
 from drive.geometry.cameras import project
