@@ -72,7 +72,7 @@ def verify_log(path: Path, fast: bool = False) -> Result:
             _check_payloads(log, result)
     except UserError as error:
         result.problems.append(str(error))
-    except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         # The tables contradict their schema so much that they cannot be read at all.
         result.problems.append(f"{path}: cannot be read as a log ({type(error).__name__}: {error}); convert it again")
     return result

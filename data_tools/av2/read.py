@@ -26,7 +26,9 @@ def read_feather(path: Path, columns: tuple[str, ...]) -> pa.Table:
         raise UserError(path, "the file is missing", _AGAIN)
     try:
         table = pyarrow.feather.read_table(path, memory_map=False)
-    except (pa.ArrowException, OSError) as error:
+        # Lengths, offsets and text too: what is wrong there would be read from beyond a buffer's end.
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(path, f"not a readable feather file ({str(error).splitlines()[0]})", _AGAIN) from None
     missing = [name for name in columns if name not in table.column_names]
     if missing:

@@ -30,8 +30,10 @@ def read_lidar(path: Path) -> np.ndarray:
         raise UserError(path, f"{len(data)} bytes are not whole points of 5 float32", _AGAIN)
     points = np.frombuffer(data, "<f4").reshape(-1, 5)
     ring = points[:, 4]
-    if not (ring == np.trunc(ring)).all():  # NaN as well
-        row = int(np.flatnonzero(ring != np.trunc(ring))[0])
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        odd = ring != np.trunc(ring)  # NaN as well
+    if odd.any():
+        row = int(np.flatnonzero(odd)[0])
         raise UserError(path, f"point {row} has ring {ring[row]:g}, not a whole number (other columns?)", _AGAIN)
     return points
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -35,7 +35,7 @@ class OpenFiles:
             reader = pa.ipc.open_file(pa.memory_map(str(path), "r"))
         except FileNotFoundError as error:
             raise UserError(path, "the file is missing", "convert this log again") from error
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise UserError(path, f"not a readable Arrow file ({error})", "convert this log again") from error
         with self._lock:
             self._readers[path] = reader
@@ -43,8 +43,31 @@ class OpenFiles:
                 self._readers.popitem(last=False)
         return reader
 
+    def forget(self, folder: Path) -> None:
+        """Drop the maps of a folder's files, before it is replaced or removed."""
+        with self._lock:
+            for path in [path for path in self._readers if path.is_relative_to(folder)]:
+                del self._readers[path]
+
 
 OPEN = OpenFiles(limit=128)
+
+
+def read_table(path: Path, reader: pa.RecordBatchFileReader) -> pa.Table:
+    """A whole table, checked: buffers, text, and that a table of `schema.TABLES` has its columns; else UserError."""
+    try:
+        table = reader.read_all()
+        # Lengths, offsets and text: what is wrong there would be read from beyond a buffer's end.
+        table.validate(full=True)
+        table = table.combine_chunks()
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise UserError(path, f"damaged ({error})", "convert this log again") from error
+    for field in schema.TABLES.get(path.name, ()):
+        there = table.schema.field(field.name).type if field.name in table.column_names else None
+        if there != field.type:
+            what = f"column {field.name} is {'missing' if there is None else there}, expected {field.type}"
+            raise UserError(path, what, "convert this log again")
+    return table
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -62,10 +85,27 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if version != schema.SCHEMA_VERSION:
         what = f"log format version {version!r}, this program reads {schema.SCHEMA_VERSION}"
         raise UserError(file, what, "convert this log again, or install the version that wrote it")
-    missing = {"name", "dataset", "split", "location", "counts", "files"} - manifest.keys()
-    if missing:
-        raise UserError(file, f"lacks {', '.join(sorted(missing))}", "convert this log again")
+    if (wrong := _wrong_shape(manifest)) is not None:
+        raise UserError(file, wrong, "convert this log again")
     return manifest
+
+
+def _wrong_shape(manifest: dict[str, Any]) -> str | None:
+    """What a manifest lacks or has of another type; None where all is there."""
+    kinds = {"name": str, "dataset": str, "split": str, "location": str, "counts": dict, "files": dict}
+    if missing := sorted(kinds.keys() - manifest.keys()):
+        return f"lacks {', '.join(missing)}"
+    if wrong := sorted(name for name, kind in kinds.items() if not isinstance(manifest[name], kind)):
+        return f"has {wrong[0]} = {manifest[wrong[0]]!r}"
+    for name, entry in manifest["files"].items():
+        whole = isinstance(entry, dict) and isinstance(entry.get("bytes"), int) and isinstance(entry.get("sha256"), str)
+        if not whole or "\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            return f"lists {name!r} as {entry!r}"
+    if not isinstance(manifest["counts"].get("frames"), int):
+        return f"counts {manifest['counts'].get('frames')!r} frames"
+    if absent := sorted(schema.TABLES.keys() - manifest["files"].keys()):
+        return f"does not list {absent[0]}"
+    return None
 
 
 def list_logs(root: Path) -> list[Path]:

@@ -130,6 +130,16 @@ MAP = pa.schema(
     ]
 )
 
+# The tables that every log has. A table may hold further columns (of its data set, of a later version) after these.
+TABLES = {
+    "sensors.arrow": SENSORS,
+    "sweeps.arrow": SWEEPS,
+    "frames.arrow": FRAMES,
+    "boxes.arrow": BOXES,
+    "tracks.arrow": TRACKS,
+    "map.arrow": MAP,
+}
+
 CAMERA_PAYLOAD = pa.schema([("data", pa.binary()), ("width", pa.int32()), ("height", pa.int32())])
 
 

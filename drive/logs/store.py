@@ -15,12 +15,15 @@ import pyarrow as pa
 from drive.errors import UserError
 from drive.geometry.rigid import from_translation_rotation
 from drive.logs import schema
-from drive.logs.files import OPEN, list_logs, read_manifest
+from drive.logs.files import OPEN, list_logs, read_manifest, read_table
 from drive.logs.maps import MapFeature
 from drive.logs.records import Frame, FrameBoxes, Image, Row, Sensor, Sweep
 from drive.logs.tables import matrix, numbers
 
 __all__ = ["Frame", "FrameBoxes", "Image", "Log", "Row", "Sensor", "Sweep", "list_logs", "read_manifest"]
+
+
+POINTS = schema.points_payload({}).field(0).type
 
 
 class Log:
@@ -79,10 +82,7 @@ class Log:
         return OPEN.reader(self.path / name)
 
     def _table(self, name: str) -> pa.Table:
-        try:
-            return self._reader(name).read_all().combine_chunks()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(self.path / name, f"damaged ({error})", "convert this log again") from error
+        return read_table(self.path / name, self._reader(name))
 
     def _batch(self, sensor: str, row: int) -> pa.RecordBatch:
         info = self.sensors[sensor]
@@ -91,14 +91,24 @@ class Log:
             raise IndexError(f"{self.name}: {sensor} has rows 0 to {end - start - 1}, not {row}")
         name = schema.payload_file(info.modality, sensor)
         try:
-            return self._reader(name).get_batch(row)
-        except (OSError, pa.ArrowInvalid) as error:
+            batch = self._reader(name).get_batch(row)
+            batch.validate()
+        except (OSError, pa.ArrowException) as error:
             raise UserError(self.path / name, f"row {row} is damaged ({error})", "convert this log again") from error
+        return batch
+
+    def _expect(self, name: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise UserError(self.path / name, what, "it is damaged: convert this log again")
 
     @cached_property
     def sensors(self) -> dict[str, Sensor]:
         """Sensors by name, in the order in which they were declared."""
-        return {row["name"]: _sensor(row) for row in self._table("sensors.arrow").to_pylist()}
+        rows = self._table("sensors.arrow").to_pylist()
+        for row in rows:
+            self._expect("sensors.arrow", row["modality"] in schema.MODALITIES, f"has modality {row['modality']!r}")
+            self._expect("sensors.arrow", None not in (row["name"], row["columns"]), "holds an empty name")
+        return {row["name"]: _sensor(row) for row in rows}
 
     @cached_property
     def _sweeps(self) -> dict[str, Any]:
@@ -124,6 +134,9 @@ class Log:
     @cached_property
     def _frames(self) -> dict[str, Any]:
         table = self._table("frames.arrow")
+        self._expect("frames.arrow", table.num_rows == self.num_frames, "has not as many rows as the manifest says")
+        for name in self.sensors:
+            self._expect("frames.arrow", f"row_{name}" in table.column_names, f"lacks column row_{name}")
         rows = {name: numbers(table[f"row_{name}"], np.int64) for name in self.sensors}
         return {
             "translation": matrix(table["pose_translation"], 3),
@@ -213,6 +226,9 @@ class Log:
     def sweep(self, sensor: str, row: int) -> Sweep:
         """Lidar or radar sweep by row; the points are a view into the file, nothing is copied."""
         batch, columns = self._batch(sensor, row), self.sensors[sensor].columns
+        name = schema.payload_file(self.sensors[sensor].modality, sensor)
+        whole = batch.schema.field(0).type == POINTS and len(batch.column(0).values) % len(columns) == 0
+        self._expect(name, whole, f"row {row} does not hold points of {len(columns)} columns")
         points = batch.column(0).values.to_numpy().reshape(-1, len(columns))
         extra = {batch.schema.names[i]: _flat(batch.column(i)) for i in range(1, batch.num_columns)}
         return Sweep(points=points, columns=columns, extra=extra, **self._row(sensor, row))
@@ -220,6 +236,8 @@ class Log:
     def image(self, sensor: str, row: int) -> Image:
         """Camera image by row."""
         batch = self._batch(sensor, row)
+        name = schema.payload_file("camera", sensor)
+        self._expect(name, batch.schema.equals(schema.CAMERA_PAYLOAD), f"row {row} does not hold an image")
         data, width, height = (batch.column(i)[0].as_py() for i in range(3))
         return Image(data=data, width=width, height=height, **self._row(sensor, row))
 
@@ -228,6 +246,9 @@ class Log:
     @cached_property
     def _boxes(self) -> tuple[pa.Table, np.ndarray]:
         table = self._table("boxes.arrow")
+        track = table["track"].to_numpy()
+        inside = track.size == 0 or (track.min() >= 0 and track.max() < len(self.track_tokens))
+        self._expect("boxes.arrow", bool(inside), "refers to tracks that are not there")
         offsets = np.searchsorted(table["frame"].to_numpy(), np.arange(self.num_frames + 1))
         return table, offsets
 
@@ -281,13 +302,20 @@ class Log:
                 geometry=np.array(row["geometry"], np.float64).reshape(-1, 3),
                 is_polygon=row["is_polygon"],
                 holes=tuple(np.array(hole, np.float64).reshape(-1, 3) for hole in row["holes"]),
-                attributes=json.loads(row["attributes"]),
+                attributes=self._attributes(row),
                 predecessors=tuple(row["predecessors"]),
                 successors=tuple(row["successors"]),
             )
             for row in self._table("map.arrow").to_pylist()
             if kinds is None or row["kind"] in kinds
         ]
+
+    def _attributes(self, row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return json.loads(row["attributes"])
+        except (ValueError, TypeError) as error:
+            what = f"attributes of {row['feature_id']!r} are not JSON ({error})"
+            raise UserError(self.path / "map.arrow", what, "it is damaged: convert this log again") from error
 
     def has_table(self, name: str) -> bool:
         """Whether the log holds extra_<name>.arrow."""

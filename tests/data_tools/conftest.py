@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from data_tools.town import make_tiny_town
+
+sys.path.insert(0, str(Path(__file__).parent))  # fuzzing.py, for the tests of every data set
 
 
 @pytest.fixture(scope="session")

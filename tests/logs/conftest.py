@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 from drive.logs.store import Log
 from drive.logs.writer import LogWriter
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data_tools"))  # fuzzing.py
 
 IDENTITY = [1.0, 0.0, 0.0, 0.0]
 
