@@ -120,7 +120,12 @@ class DetectionMetrics:
 
 
 def filter_boxes(boxes: EvalBoxes, frames: EvalFrames, config: NuScenesConfig) -> EvalBoxes:
-    """The boxes that count: nearer than their class's range, not empty of points, no parked bicycle in a rack.
+    """The boxes that count (``counted``)."""
+    return boxes.take(counted(boxes, frames, config))
+
+
+def counted(boxes: EvalBoxes, frames: EvalFrames, config: NuScenesConfig) -> np.ndarray:
+    """Which boxes count, bool [N]: nearer than their class's range, not empty of points, no parked bicycle in a rack.
 
     Loaders.py ``filter_eval_boxes``. Predictions carry UNKNOWN_POINTS and pass the second test.
     """
@@ -134,7 +139,7 @@ def filter_boxes(boxes: EvalBoxes, frames: EvalFrames, config: NuScenesConfig) -
         rows = candidates[boxes.frame[candidates] == frames.rack_frame[rack]]
         local = (boxes.boxes[rows, :3] - frames.rack_centre[rack]) @ frames.rack_rotation[rack]
         keep[rows[np.all(np.abs(local) <= frames.rack_size[rack] / 2, axis=1)]] = False
-    return boxes.take(keep)
+    return keep
 
 
 def _pair_errors(
