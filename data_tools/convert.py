@@ -45,7 +45,9 @@ DATASETS = {
     "nuscenes": "data_tools.nuscenes",
     "kitti": "data_tools.kitti",
     "kitti_tracking": "data_tools.kitti_tracking",
+    "view_of_delft": "data_tools.view_of_delft",
     "av2": "data_tools.av2",
+    "scenarionet": "data_tools.scenarionet",
 }
 
 # What makes a folder ours: written into OUT before the first log, with the options that shape the logs' content.

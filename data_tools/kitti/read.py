@@ -78,9 +78,7 @@ def read_calibration(path: Path) -> dict[str, np.ndarray]:
     """Matrices by KITTI's object names (P2, R0_rect, Tr_velo_to_cam ...), float64, exactly the numbers in the file."""
     matrices: dict[str, np.ndarray] = {}
     for number, line in enumerate(read_text(path, "calibration").splitlines(), start=1):
-        if not line.strip():
-            continue
-        name, *fields = line.replace(":", " ").split()
+        name, *fields = line.replace(":", " ").split() or [""]
         if name not in _MATRIX_SHAPES or not (fields or name in _NEEDED):  # View-of-Delft names matrices it has not
             continue
         matrices[_SYNONYMS.get(name, name)] = parse_numbers(

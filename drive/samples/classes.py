@@ -84,6 +84,12 @@ KITTI_CLASSES = ClassMap(
     from_source={"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "cyclist"},
 )
 
+# The three classes that View-of-Delft scores (Palffy et al. 2022). A rider's own box lies inside its Cyclist box.
+VOD_CLASSES = ClassMap(
+    names=("car", "pedestrian", "cyclist"),
+    from_source={"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "cyclist"},
+)
+
 WAYMO_CLASSES = ClassMap(
     names=("vehicle", "pedestrian", "cyclist"),
     from_source={"TYPE_VEHICLE": "vehicle", "TYPE_PEDESTRIAN": "pedestrian", "TYPE_CYCLIST": "cyclist"},

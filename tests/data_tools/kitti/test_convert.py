@@ -10,13 +10,14 @@ import pytest
 from data_tools.convert import convert as drive_convert
 from data_tools.kitti import Options, convert_log, list_logs
 from data_tools.kitti.frames import rectified_from_velodyne
-from data_tools.kitti.read import LABEL_NUMBERS, read_calibration, read_labels
+from data_tools.kitti.read import LABEL_NUMBERS, png_size, read_calibration, read_labels, read_plane, read_scan
 from data_tools.kitti.shared import matrices_of_table
 from drive.errors import UserError
 from drive.geometry.box import points_in_box_mask
 from drive.geometry.cameras import project
 from drive.geometry.rigid import invert, transform_points
 from drive.logs.store import Log
+from tests.data_tools.fuzzing import check_reader
 
 
 def convert(raw: Path, out: Path, frame: int = 0) -> Log:
@@ -166,6 +167,16 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "training").mkdir()
     with pytest.raises(UserError, match="no scan"):
         list_logs(tmp_path, Options())
+
+
+def test_damaged_files(kitti_raw: Path) -> None:
+    training = kitti_raw / "training"
+    readers = {
+        "label_2/000003.txt": read_labels, "calib/000003.txt": read_calibration, "planes/000003.txt": read_plane,
+        "velodyne/000003.bin": read_scan, "image_2/000003.png": lambda path: png_size(path.read_bytes(), path),
+    }  # fmt: skip
+    for name, reader in readers.items():
+        assert check_reader(reader, training / name) > 20
 
 
 # shared/data/README.md: points a scan, and points inside the boxes counted in the rectified camera frame.

@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_tools.kitti.read import read_calibration, read_scan, read_tracking_labels
 from data_tools.kitti_tracking import Options, convert_log, list_logs
 from data_tools.kitti_tracking.detections import (
     NUSCENES_EGO_FROM_CAMERA,
     kitti_ego_from_camera,
     read_ab3dmot_detections,
 )
-from data_tools.kitti_tracking.oxts import poses_of_oxts
+from data_tools.kitti_tracking.oxts import poses_of_oxts, read_oxts
 from data_tools.verify import verify_log
 from drive.errors import UserError
 from drive.logs.store import Log
+from tests.data_tools.fuzzing import check_reader
 from tests.data_tools.kitti.conftest import png
 
 # An ideal mounting in the spelling of the tracking set; the inertial unit is 0.5 m behind the scanner.
@@ -202,6 +204,21 @@ def test_detections_by_hand(tmp_path: Path) -> None:
         path.write_text(line)
         with pytest.raises(UserError, match=message):
             read_ab3dmot_detections(path, np.eye(4))
+
+
+def test_damaged_files(raw: Path, tmp_path: Path) -> None:
+    add_sensors(raw)
+    detections = tmp_path / "0001.txt"
+    detections.write_text("3,2,1,2,3,4,8.5,1.5,1.75,4.5,2,1.5,10,-1.5707963267948966,-2\n" * 3)
+    readers = {
+        raw / "training/label_02/0001.txt": read_tracking_labels,
+        raw / "training/calib/0001.txt": read_calibration,
+        raw / "training/oxts/0001.txt": read_oxts,
+        raw / "training/velodyne/0001/000002.bin": read_scan,
+        detections: lambda path: read_ab3dmot_detections(path, np.eye(4)),
+    }
+    for path, reader in readers.items():
+        assert check_reader(reader, path) > 20
 
 
 # shared/data/README.md; frames are those of the benchmark's own sequence list.
