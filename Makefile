@@ -8,7 +8,7 @@ export PIP_CACHE_DIR := $(CACHE)/pip
 export MPLCONFIGDIR := $(CACHE)/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo real test lint types unit gpu lock install clean
+.PHONY: demo real test lint types unit gpu official lock install clean
 
 demo: install ## raw logs -> trained detectors -> official score -> runs/demo/report.html
 	$(BIN)/python -m configs.demo --out runs/demo
@@ -31,6 +31,16 @@ unit: install
 gpu: ## every CUDA kernel against its reference; needs a GPU, torch and numba, installs nothing
 	$(PYTHON) -m ops check --cuda
 
+official: install .official/.installed ## our numbers against the official programs, TensorFlow and all
+	DRIVE_PYTHON=$(CURDIR)/$(BIN)/python .official/bin/python tests/official/run.py $(ONLY)
+
+.official/.installed: tests/official/requirements.txt
+	@command -v python3.11 >/dev/null || { echo "error: no python3.11 found: the official packages need it; install it, then run make official again" >&2; exit 2; }
+	python3.11 -m venv .official
+	$(BIN)/uv pip install --quiet --python .official/bin/python -r tests/official/requirements.txt
+	$(BIN)/uv pip install --quiet --python .official/bin/python --no-deps waymo-open-dataset-tf-2-12-0==1.6.7
+	touch $@
+
 install: $(VENV)/.installed
 
 $(VENV)/.installed: requirements.lock pyproject.toml
@@ -48,4 +58,4 @@ lock: ## renew requirements.lock (see docs/install.md)
 	  --extra train --extra view --extra nuscenes --extra dev --no-emit-index-url --no-header --no-annotate -o requirements.lock
 
 clean:
-	rm -rf $(VENV) $(CACHE) runs build dist *.egg-info
+	rm -rf $(VENV) .official $(CACHE) runs build dist *.egg-info
