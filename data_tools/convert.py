@@ -47,6 +47,7 @@ DATASETS = {
     "kitti_tracking": "data_tools.kitti_tracking",
     "view_of_delft": "data_tools.view_of_delft",
     "av2": "data_tools.av2",
+    "waymo": "data_tools.waymo_perception",
     "scenarionet": "data_tools.scenarionet",
 }
 
