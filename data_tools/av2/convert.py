@@ -219,6 +219,7 @@ def _add_images(
             camera, stamp, data, width, height, translation, quaternion, source_timestamp=stamp,
             is_key_frame=int(np.abs(key - stamp).min()) <= IMAGE_TOLERANCE_NS,
             source_name=path.relative_to(folder).as_posix(), source_pose_timestamp=stamp if exact else None,
+            file=path,
         )  # fmt: skip
         if not exact:
             interpolated.append((camera, row, stamp))

@@ -144,7 +144,7 @@ def _add_image(
     add_camera(log, camera, calibration, projection, (width, height), str(frame.path("calib")))
     return log.add_image(
         camera, 0, data, width, height, ORIGIN, NO_TURN, is_key_frame=True, source_timestamp=0,
-        source_name=f"{frame.part}/{camera}/{frame.frame_id}.png", source_token=frame.frame_id,
+        source_name=f"{frame.part}/{camera}/{frame.frame_id}.png", source_token=frame.frame_id, file=path,
     )  # fmt: skip
 
 

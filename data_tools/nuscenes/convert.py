@@ -108,7 +108,7 @@ def _add_payload(log: LogWriter, raw: Path, name: str, modality: str, rows: Swee
         if rows.width[i] and (width, height) != (rows.width[i], rows.height[i]):
             what = f"is {width}x{height}, its record says {rows.width[i]}x{rows.height[i]}"
             raise UserError(path, what, "the tables and files do not fit together")
-        return log.add_image(name, time_ns, data, width, height, *pose, **rows.source(i)), 0
+        return log.add_image(name, time_ns, data, width, height, *pose, **rows.source(i), file=path), 0
     if modality == "lidar":
         cloud = points.read_lidar(path)
         return log.add_sweep(name, time_ns, cloud, *pose, **rows.source(i)), len(cloud)

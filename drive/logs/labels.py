@@ -27,6 +27,11 @@ class BoxTable:
         """Different track tokens seen so far."""
         return len(self._tracks)
 
+    @property
+    def tokens(self) -> list[str]:
+        """Track tokens, in the order in which they were first seen."""
+        return list(self._tracks)
+
     def add(
         self,
         frame: int,

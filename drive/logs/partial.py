@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,14 @@ from drive.logs.tables import HashingFile, TableFile, disk_full
 
 
 class PartialFolder:
-    """``<root>/.<name>.partial-<pid>``, which becomes ``<root>/<name>`` when it is complete and on the disk.
+    """``<root>/.<name>.partial-<host>-<pid>``, which becomes ``<root>/<name>`` when it is complete and on the disk.
 
     `files` = {file: {bytes, sha256}} of what was written so far.
     """
 
     def __init__(self, root: Path, name: str) -> None:
         self.root, self.path = root, root / name
-        self.partial = root / f".{name}.partial-{os.getpid()}"
+        self.partial = root / f".{name}.partial-{owner()}"
         self.files: dict[str, dict[str, Any]] = {}
 
     def create(self) -> None:
@@ -79,12 +81,18 @@ class PartialFolder:
         sync_folder(self.root)
 
 
+def owner() -> str:
+    """``<host>-<pid>`` of this process: several hosts may write into one folder."""
+    return f"{re.sub('[^A-Za-z0-9]', '_', platform.node())}-{os.getpid()}"
+
+
 def sweep_partials(root: Path) -> list[Path]:
-    """Remove what dead writers left in `root`; folders of processes that live are left alone. Returns the removed."""
+    """Remove what dead writers of this host left in `root`; what others write is left alone. Returns the removed."""
+    here = owner().rpartition("-")[0]
     removed = []
     for folder in sorted(Path(root).glob(".*.partial-*")):
-        owner = folder.name.rpartition("-")[2]
-        if owner.isdigit() and not _alive(int(owner)):
+        host, _, pid = folder.name.rpartition(".partial-")[2].rpartition("-")
+        if host == here and pid.isdigit() and not _alive(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(folder)
     return removed

@@ -16,10 +16,14 @@ A log is one folder::
                           of one data set only (CAN bus, static scene ...)
     files/<name>          raw files kept as they are
 
-Every file is an Arrow IPC file without compression, so that readers map it into memory and copy nothing. Lengths are
-metres, angles radians, times int64 nanoseconds, quaternions (w, x, y, z). ``source_*`` columns hold the numbers and
-names of the data set itself, unchanged. Points are in the frame of their sensor; boxes are in the ego frame of their
-labelled instant (box columns of drive.geometry.box), ``source_translation/rotation/size`` beside them as recorded.
+Every file is an Arrow IPC file without compression, so that readers map it into memory and copy nothing; two choices
+of the user's (drive.logs.choice; the manifest's ``choice`` names them) change that: points compressed or quantised
+(drive.logs.coding), cameras that hold paths instead of bytes (CAMERA_REFERENCE).
+
+Lengths are metres, angles radians, times int64 nanoseconds, quaternions (w, x, y, z). ``source_*`` columns hold the
+numbers and names of the data set itself, unchanged. Points are in the frame of their sensor; boxes are in the ego frame
+of their labelled instant (box columns of drive.geometry.box), ``source_translation/rotation/size`` beside them as
+recorded.
 """
 
 from __future__ import annotations
@@ -140,7 +144,10 @@ TABLES = {
     "map.arrow": MAP,
 }
 
-CAMERA_PAYLOAD = pa.schema([("data", pa.binary()), ("width", pa.int32()), ("height", pa.int32())])
+_SIZE = [("width", pa.int32()), ("height", pa.int32())]
+CAMERA_PAYLOAD = pa.schema([("data", pa.binary()), *_SIZE])
+# The same where images were not copied: absolute path and size of the recorded file.
+CAMERA_REFERENCE = pa.schema([("path", pa.string()), ("bytes", pa.int64()), *_SIZE])
 
 
 def points_payload(extra: dict[str, pa.DataType]) -> pa.Schema:

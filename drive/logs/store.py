@@ -17,13 +17,11 @@ from drive.geometry.rigid import from_translation_rotation
 from drive.logs import schema
 from drive.logs.files import OPEN, list_logs, read_manifest, read_table
 from drive.logs.maps import MapFeature
+from drive.logs.payload import extra_columns, image_bytes, points_of
 from drive.logs.records import Frame, FrameBoxes, Image, Row, Sensor, Sweep
 from drive.logs.tables import matrix, numbers
 
 __all__ = ["Frame", "FrameBoxes", "Image", "Log", "Row", "Sensor", "Sweep", "list_logs", "read_manifest"]
-
-
-POINTS = schema.points_payload({}).field(0).type
 
 
 class Log:
@@ -224,21 +222,17 @@ class Log:
         }
 
     def sweep(self, sensor: str, row: int) -> Sweep:
-        """Lidar or radar sweep by row; the points are a view into the file, nothing is copied."""
+        """Lidar or radar sweep by row; the points are a view into the file, nothing is copied unless it is packed."""
         batch, columns = self._batch(sensor, row), self.sensors[sensor].columns
-        name = schema.payload_file(self.sensors[sensor].modality, sensor)
-        whole = batch.schema.field(0).type == POINTS and len(batch.column(0).values) % len(columns) == 0
-        self._expect(name, whole, f"row {row} does not hold points of {len(columns)} columns")
-        points = batch.column(0).values.to_numpy().reshape(-1, len(columns))
-        extra = {batch.schema.names[i]: _flat(batch.column(i)) for i in range(1, batch.num_columns)}
-        return Sweep(points=points, columns=columns, extra=extra, **self._row(sensor, row))
+        points = points_of(batch, len(columns))
+        if points is None:
+            file = self.path / schema.payload_file(self.sensors[sensor].modality, sensor)
+            raise UserError(file, f"row {row} does not hold points of {len(columns)} columns", "convert this log again")
+        return Sweep(points=points, columns=columns, extra=extra_columns(batch), **self._row(sensor, row))
 
     def image(self, sensor: str, row: int) -> Image:
-        """Camera image by row."""
-        batch = self._batch(sensor, row)
-        name = schema.payload_file("camera", sensor)
-        self._expect(name, batch.schema.equals(schema.CAMERA_PAYLOAD), f"row {row} does not hold an image")
-        data, width, height = (batch.column(i)[0].as_py() for i in range(3))
+        """Camera image by row. UserError where the log refers to a file that is gone or has another size."""
+        data, width, height = image_bytes(self._batch(sensor, row), self.path / schema.payload_file("camera", sensor))
         return Image(data=data, width=width, height=height, **self._row(sensor, row))
 
     # --- labels --------------------------------------------------------------------------------------------------
@@ -357,8 +351,3 @@ def _sensor(row: dict[str, Any]) -> Sensor:
         source_rotation=np.array(row["source_rotation"]),
         source_token=row["source_token"],
     )
-
-
-def _flat(column: pa.Array) -> np.ndarray:
-    values = column.values
-    return values.to_numpy(zero_copy_only=not pa.types.is_boolean(values.type))

@@ -84,11 +84,11 @@ class HashingFile(io.RawIOBase):
 class TableFile:
     """An Arrow IPC file that is written batch by batch: nothing but the current batch is held."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, compression: str | None = None) -> None:
         self.schema = schema
         self.rows = 0
         self._sink = HashingFile(path)
-        self._writer = pa.ipc.new_file(self._sink, schema)
+        self._writer = pa.ipc.new_file(self._sink, schema, options=pa.ipc.IpcWriteOptions(compression=compression))
 
     def write_batch(self, arrays: list[pa.Array]) -> None:
         """Append one record batch; arrays in the order of the schema."""

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from drive.logs import schema
+from drive.errors import UserError
+from drive.logs import coding, schema
+from drive.logs.choice import Filter, chosen
 from drive.logs.labels import BoxTable
 from drive.logs.partial import PartialFolder
 from drive.logs.rows import frames_table, map_row, sensor_row, sweeps_table
@@ -27,9 +29,11 @@ def _check_name(what: str, name: str) -> str:
 class LogWriter:
     """Context manager that writes a log folder ``<root>/<name>``.
 
-    Everything goes to ``<root>/.<name>.partial-<pid>``; leaving the context syncs the files, writes the manifest and
-    renames the folder; leaving it by an exception removes the folder. Sensors first, then sweeps, images, frames,
-    boxes in any order, but the rows of one sensor in order of time. Memory holds one sweep plus the small tables.
+    Everything goes to ``<root>/.<name>.partial-<host>-<pid>``; leaving the context syncs the files, writes the
+    manifest and renames the folder; leaving it by an exception removes the folder. Sensors first, then sweeps, images,
+    frames, boxes in any order, but the rows of one sensor in order of time. Memory holds one sweep plus the small
+    tables. Inside a `drive.logs.choice.choosing` block it leaves out what was not chosen; rows and frames are counted
+    as if nothing were left out.
 
     Wrong shapes and names are programming errors (ValueError); values that cannot be stored because the data is bad
     (a NaN box) and a full disk are UserError.
@@ -58,13 +62,19 @@ class LogWriter:
             "location": location,
         }
         self._payloads: dict[str, TableFile] = {}
-        self._sensors: dict[str, dict[str, Any]] = {}
+        self._declared: dict[str, dict[str, Any]] = {}
+        self._sensors: dict[str, dict[str, Any]] = {}  # those of the declared that are written
         self._sweeps: dict[str, list[tuple[Any, ...]]] = {}
         self._frames: list[tuple[Any, ...]] = []
         self._frame_rows: list[dict[str, int]] = []
         self._boxes = BoxTable(name)
         self._map: list[dict[str, Any]] = []
         self._points: dict[str, int] = {}
+        self._tables: list[tuple[str, pa.Table]] = []
+        self._choice = chosen()
+        self._filter = Filter(self._choice)
+        if self._choice.as_dict():
+            self._head["choice"] = self._choice.as_dict()
 
     @property
     def path(self) -> Path:
@@ -115,14 +125,16 @@ class LogWriter:
             ego_from_sensor: [4, 4] where the data set gives a matrix; default: built from the two source values.
         """
         _check_name("sensor name", name)
-        if name in self._sensors:
+        if name in self._declared:
             raise ValueError(f"sensor {name!r} is declared twice")
-        self._sensors[name] = sensor_row(
+        self._declared[name] = sensor_row(
             name, modality, source_translation, source_rotation, columns, intrinsics, distortion, width, height,
             source_token, intensity_max, ego_from_sensor,
         )  # fmt: skip
-        self._sweeps[name] = []
-        self._points[name] = 0
+        if self._filter.add_sensor(name):
+            self._sensors[name] = self._declared[name]
+            self._sweeps[name] = []
+            self._points[name] = 0
 
     def add_sweep(
         self,
@@ -148,17 +160,22 @@ class LogWriter:
             extra: typed columns {name: [P]}; the same names and types in every sweep of the sensor.
         """
         self._check_sensor(sensor, ("lidar", "radar"))
-        columns = self._sensors[sensor]["columns"]
+        columns = self._declared[sensor]["columns"]
         if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != len(columns):
             raise ValueError(f"points of {sensor!r}: float32 [P, {len(columns)}], not {points.dtype} {points.shape}")
         extra = extra or {}
         for name, values in extra.items():
             if values.shape != (len(points),):
                 raise ValueError(f"extra column {name!r} has shape {values.shape}, not ({len(points)},)")
+        if not self._wants(sensor, timestamp_ns):
+            return self._filter.add_row(sensor, kept=False)
         types = {name: pa.from_numpy_dtype(values.dtype) for name, values in extra.items()}
-        arrays = [one_list(points, pa.float32())]
+        if self._choice.points == "quantised":
+            payload, arrays = coding.quantised_payload(types), self._quantised(points, source_name)
+        else:
+            payload, arrays = schema.points_payload(types), [one_list(points, pa.float32())]
         arrays += [one_list(values, types[name]) for name, values in extra.items()]
-        self._payload(sensor, schema.points_payload(types)).write_batch(arrays)
+        self._payload(sensor, payload).write_batch(arrays)
         self._points[sensor] += len(points)
         return self._add_row(
             sensor, timestamp_ns, pose_translation, pose_rotation, is_key_frame, source_timestamp, source_name,
@@ -181,27 +198,57 @@ class LogWriter:
         source_token: str = "",
         source_pose_token: str = "",
         source_pose_timestamp: int | None = None,
+        file: Path | None = None,
     ) -> int:
-        """Append an image, the bytes of its file unchanged, and return its row. Other arguments: see add_sweep."""
+        """Append an image, the bytes of its file unchanged, and return its row. Other arguments: see add_sweep.
+
+        Args:
+            file: the image's own file, where it has one: what the log holds where images are to be referenced.
+
+        Raises:
+            UserError: images are to be referenced and this one has no file.
+        """
         self._check_sensor(sensor, ("camera",))
-        arrays = [pa.array([data], pa.binary()), pa.array([width], pa.int32()), pa.array([height], pa.int32())]
-        self._payload(sensor, schema.CAMERA_PAYLOAD).write_batch(arrays)
+        if not self._wants(sensor, timestamp_ns):
+            return self._filter.add_row(sensor, kept=False)
+        size = [pa.array([width], pa.int32()), pa.array([height], pa.int32())]
+        if not self._choice.reference_images:
+            self._payload(sensor, schema.CAMERA_PAYLOAD).write_batch([pa.array([data], pa.binary()), *size])
+        elif file is None:
+            what = "its images lie inside records: there is no file to refer to"
+            raise UserError(f"{self.name}, {sensor}", what, "copy them (without --reference-images)")
+        else:
+            path = [pa.array([str(file.resolve())], pa.string()), pa.array([len(data)], pa.int64())]
+            self._payload(sensor, schema.CAMERA_REFERENCE).write_batch([*path, *size])
         return self._add_row(
             sensor, timestamp_ns, pose_translation, pose_rotation, is_key_frame, source_timestamp, source_name,
             source_token, source_pose_token, source_pose_timestamp,
         )  # fmt: skip
 
     def _check_sensor(self, sensor: str, modalities: tuple[str, ...]) -> None:
-        if sensor not in self._sensors:
+        if sensor not in self._declared:
             raise ValueError(f"sensor {sensor!r} was not declared by add_sensor")
-        if (modality := self._sensors[sensor]["modality"]) not in modalities:
+        if (modality := self._declared[sensor]["modality"]) not in modalities:
             raise ValueError(f"sensor {sensor!r} is a {modality}")
+
+    def _wants(self, sensor: str, timestamp_ns: int) -> bool:
+        return self._filter.wants_time(timestamp_ns) and sensor in self._sensors
+
+    def _quantised(self, points: np.ndarray, source_name: str) -> list[pa.Array]:
+        try:
+            low, high, rest = coding.encode(points)
+        except ValueError as error:
+            mend = "mend the source, or keep the points exact (--points lz4)"
+            raise UserError(f"{self.name}, {source_name}", f"cannot be quantised: {error}", mend) from error
+        return [one_list(low, pa.uint16()), one_list(high, pa.int16()), one_list(rest, pa.float32())]
 
     def _payload(self, sensor: str, payload_schema: pa.Schema) -> TableFile:
         payload = self._payloads.get(sensor)
         if payload is None:
             name = schema.payload_file(self._sensors[sensor]["modality"], sensor)
-            payload = self._payloads[sensor] = TableFile(self._folder.partial / name, payload_schema)
+            packed = self._sensors[sensor]["modality"] != "camera" and self._choice.points != "raw"
+            path = self._folder.partial / name
+            payload = self._payloads[sensor] = TableFile(path, payload_schema, "lz4" if packed else None)
         elif not payload.schema.equals(payload_schema):
             raise ValueError(f"sweep of {sensor!r} has columns {payload_schema}, earlier ones {payload.schema}")
         return payload
@@ -214,7 +261,7 @@ class LogWriter:
             raise ValueError(f"{sensor!r}: time goes back from {rows[-1][0]} to {timestamp_ns}")
         pose = np.asarray(translation, np.float64).reshape(3), np.asarray(rotation, np.float64).reshape(4)
         rows.append((int(timestamp_ns), *pose, bool(is_key_frame), *source))
-        return len(rows) - 1
+        return self._filter.add_row(sensor, kept=True)
 
     # --- labelled instants ---------------------------------------------------------------------------------------
 
@@ -235,13 +282,13 @@ class LogWriter:
             rows: {sensor: row} of the sweeps and images that belong to it; sensors without one are left out.
             pose_translation, pose_rotation: global from ego of the frame (the reference lidar's, where there is one).
         """
-        for sensor, row in rows.items():
-            if not 0 <= row < len(self._sweeps[sensor]):
-                raise ValueError(f"frame {len(self._frames)}: {sensor!r} has no row {row}")
+        stored = self._filter.stored_rows(rows)
         pose = np.asarray(pose_translation, np.float64).reshape(3), np.asarray(pose_rotation, np.float64).reshape(4)
-        self._frames.append((int(timestamp_ns), *pose, int(source_timestamp), source_token, bool(interpolated)))
-        self._frame_rows.append(dict(rows))
-        return len(self._frames) - 1
+        kept = self._filter.wants_time(timestamp_ns)
+        if kept:
+            self._frames.append((int(timestamp_ns), *pose, int(source_timestamp), source_token, bool(interpolated)))
+            self._frame_rows.append(stored)
+        return self._filter.add_frame(kept)
 
     def add_boxes(
         self,
@@ -275,10 +322,11 @@ class LogWriter:
         Raises:
             UserError: a box holds NaN or infinity, or has a size that is not positive.
         """
-        if not 0 <= frame < len(self._frames):
-            raise ValueError(f"frame {frame} was not added")
+        stored = self._filter.stored_frame(frame)
+        if stored is None:
+            return
         self._boxes.add(
-            frame, boxes, category, track, velocity_valid=velocity_valid, num_lidar_points=num_lidar_points,
+            stored, boxes, category, track, velocity_valid=velocity_valid, num_lidar_points=num_lidar_points,
             num_radar_points=num_radar_points, source_translation=source_translation,
             source_rotation=source_rotation, source_size=source_size, attributes=attributes, visibility=visibility,
             source_token=source_token, interpolated=interpolated, extra=extra,
@@ -306,7 +354,11 @@ class LogWriter:
     def add_table(self, name: str, table: pa.Table) -> None:
         """Store a table as extra_<name>.arrow. ValueError where a name of drive.logs.standard has other columns."""
         check_standard(name, table)
-        self._folder.write_table(f"extra_{_check_name('table name', name)}.arrow", table)
+        file = f"extra_{_check_name('table name', name)}.arrow"
+        if self._choice.leaves_out:  # which rows stay is known at the end
+            self._tables.append((file, table))
+        else:
+            self._folder.write_table(file, table)
 
     def add_file(self, name: str, data: bytes) -> None:
         """Store a raw file, unchanged, as files/<name>."""
@@ -315,6 +367,10 @@ class LogWriter:
     # --- the end -------------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
+        self._filter.check(self.name)
+        tracks = set(self._boxes.tokens)
+        for file, table in self._tables:
+            self._folder.write_table(file, self._filter.table(table, tracks))
         for sensor, info in self._sensors.items():
             empty = schema.CAMERA_PAYLOAD if info["modality"] == "camera" else schema.points_payload({})
             payload = self._payload(sensor, empty) if sensor not in self._payloads else self._payloads[sensor]

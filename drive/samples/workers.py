@@ -38,9 +38,7 @@ def start(dataset: TrainingSet) -> None:
     """Initialiser of a worker process."""
     global _DATASET
     _DATASET = dataset
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with_parent()
 
 
 def make(item: Item) -> FrameSample:
@@ -49,7 +47,13 @@ def make(item: Item) -> FrameSample:
     return _DATASET.item(*item)
 
 
+def end_with_parent() -> None:
+    """A killed parent must not leave its workers behind: they would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
-    """A killed trainer must not leave its workers behind: they would wait for work for ever."""
     parent.join()
     os._exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drive.errors import UserError
-from drive.logs.partial import sweep_partials
+from drive.logs.partial import owner, sweep_partials
 from drive.logs.store import Log, list_logs
 from drive.logs.writer import LogWriter
 
@@ -36,7 +35,7 @@ def test_an_exception_leaves_nothing(tmp_path: Path) -> None:
     def fail_inside() -> None:
         with writer(tmp_path) as log:
             with_lidar(log).add_sweep("L", 0, np.zeros((5, 3), np.float32), [0, 0, 0], IDENTITY, **KEYS)
-            assert [p.name for p in tmp_path.iterdir()] == [f".a.partial-{os.getpid()}"]
+            assert [p.name for p in tmp_path.iterdir()] == [f".a.partial-{owner()}"]
             assert list_logs(tmp_path) == []
             raise RuntimeError
 
