@@ -22,6 +22,7 @@ from data_tools.town.radar import RADARS
 from data_tools.town.record import SceneJob, record_scene, town_and_ground
 from data_tools.town.sensors import CAMERAS, LIDAR, lidar_model
 from data_tools.town.tables import SCENE_TABLES, Row, fixed_tables, token, write_json
+from data_tools.town.waymo import write_segment
 from drive.errors import UserError
 
 MARK = "town.json"  # the file by which we know a data set as ours
@@ -31,7 +32,8 @@ FIRST_TRAIN, FIRST_VAL = 9001, 9501  # scene numbers that no official split uses
 
 @dataclass(frozen=True)
 class TownConfig:
-    """The synthetic town in raw nuScenes v1.0 shape: maps, traffic, lidar sweeps, camera images, all 13 tables.
+    """The synthetic town in raw nuScenes v1.0 shape: maps, traffic, lidar sweeps, camera images, all 13 tables. Or in
+    raw Waymo perception v1 shape: one TFRecord file a scene, five lidars as range images, labels, map.
 
     The same arguments give the same bytes, whatever the number of workers.
     """
@@ -56,6 +58,8 @@ class TownConfig:
     """32 beams at 20 Hz or 64 at 10 Hz."""
     columns: int | None = None
     """Azimuth steps a turn; the sensor's own number unless given."""
+    format: Literal["nuscenes", "waymo"] = "nuscenes"
+    """Shape of the raw data; waymo has 64 beams at 10 Hz and neither radar nor tables (see data_tools.town.waymo)."""
     workers: int = 2
     """Processes."""
     version: str = "v1.0-town"
@@ -94,8 +98,11 @@ def build(config: TownConfig, console: Console) -> None:
     try:
         partial.mkdir(parents=True)
         jobs = plan(config, partial)
-        shards = _run(jobs, config.workers, console)
-        _finish(config, partial, jobs, shards)
+        if config.format == "waymo":
+            _run(jobs, config.workers, console, write_segment)
+        else:
+            _finish(config, partial, jobs, _run(jobs, config.workers, console, record_scene))
+        _mark(config, partial)
         _publish(partial, out)
     except OSError as error:
         raise UserError(
@@ -149,7 +156,7 @@ def plan(config: TownConfig, root: Path) -> list[SceneJob]:
                 seconds=config.seconds,
                 image_width=config.image_width if config.cameras else 0,
                 radar=config.radar,
-                beams=config.beams,
+                beams=64 if config.format == "waymo" else config.beams,
                 columns=config.columns,
                 standing_start=number % 5 == 4,
             )
@@ -174,12 +181,14 @@ def _count(sweeps: int) -> None:
         _counter.value += sweeps
 
 
-def _record_in_worker(job: SceneJob) -> dict[str, list[Row]]:
-    return record_scene(job, _count)
+def _record_in_worker(record: Callable[[SceneJob, Callable[[int], None]], Any], job: SceneJob) -> Any:
+    return record(job, _count)
 
 
-def _run(jobs: list[SceneJob], workers: int, console: Console) -> list[dict[str, list[Row]]]:
-    """Rows of every scene, in the order of `jobs`."""
+def _run(
+    jobs: list[SceneJob], workers: int, console: Console, record: Callable[[SceneJob, Callable[[int], None]], Any]
+) -> list[Any]:
+    """What `record` makes of every scene, in the order of `jobs`."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
@@ -187,13 +196,13 @@ def _run(jobs: list[SceneJob], workers: int, console: Console) -> list[dict[str,
         task = progress.add_task("sweeps", total=sum(_sweeps(job) for job in jobs))
         if workers == 1 or len(jobs) == 1:
             advance: Callable[[int], None] = lambda n: progress.advance(task, n)  # noqa: E731
-            return [record_scene(job, advance) for job in jobs]
+            return [record(job, advance) for job in jobs]
         context = multiprocessing.get_context("spawn")
         counter = context.Value("q", 0)
         with ProcessPoolExecutor(
             min(workers, len(jobs)), mp_context=context, initializer=_start_worker, initargs=(counter,)
         ) as pool:
-            futures: list[Future[dict[str, list[Row]]]] = [pool.submit(_record_in_worker, job) for job in jobs]
+            futures: list[Future[Any]] = [pool.submit(_record_in_worker, record, job) for job in jobs]
             open_futures = set(futures)
             try:
                 while open_futures:
@@ -208,7 +217,7 @@ def _run(jobs: list[SceneJob], workers: int, console: Console) -> list[dict[str,
 
 
 def _finish(config: TownConfig, root: Path, jobs: list[SceneJob], shards: list[dict[str, list[Row]]]) -> None:
-    """Tables, maps, splits and the mark."""
+    """Tables, maps and splits."""
     tables = root / config.version
     channels = {LIDAR: "lidar"} | {channel: "camera" for channel in CAMERAS if config.cameras}
     channels |= {channel: "radar" for channel in RADARS if config.radar}
@@ -231,6 +240,9 @@ def _finish(config: TownConfig, root: Path, jobs: list[SceneJob], shards: list[d
     write_json(tables / "map.json", maps)
     train = [job.name for job in jobs[: config.scenes]]
     write_json(tables / "splits.json", {"town_train": train, "town_val": [job.name for job in jobs[config.scenes :]]})
+
+
+def _mark(config: TownConfig, root: Path) -> None:
     made = {key: value for key, value in asdict(config).items() if key not in ("out", "workers")}
     write_json(root / MARK, {"format": FORMAT, "arguments": made})
 
