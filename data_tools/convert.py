@@ -45,6 +45,7 @@ DATASETS = {
     "kitti": "data_tools.kitti",
     "kitti_tracking": "data_tools.kitti_tracking",
     "view_of_delft": "data_tools.view_of_delft",
+    "nuplan": "data_tools.nuplan",
     "av2": "data_tools.av2",
     "waymo": "data_tools.waymo_perception",
     "scenarionet": "data_tools.scenarionet",

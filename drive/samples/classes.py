@@ -90,6 +90,15 @@ VOD_CLASSES = ClassMap(
     from_source={"Car": "car", "Pedestrian": "pedestrian", "Cyclist": "cyclist"},
 )
 
+# nuPlan's and OpenScene's categories, all of them: boxes of an offline tracker, not of annotators.
+NUPLAN_CLASSES = ClassMap(
+    names=("vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_sign", "generic_object"),
+    from_source={
+        name: name
+        for name in ("vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_sign", "generic_object")
+    },
+)
+
 WAYMO_CLASSES = ClassMap(
     names=("vehicle", "pedestrian", "cyclist"),
     from_source={"TYPE_VEHICLE": "vehicle", "TYPE_PEDESTRIAN": "pedestrian", "TYPE_CYCLIST": "cyclist"},
