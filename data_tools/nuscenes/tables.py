@@ -2,35 +2,35 @@
 
 The official devkit parses every record of every table into dictionaries and keeps them all (gigabytes, half a minute
 for trainval). To divide the tables by scene nothing is needed but where each record lies in its file and the few
-tokens that join the tables. So an index pass looks for those tokens as bytes, keeps 64-bit keys of them and the
+tokens that join the tables. So a compiled pass (data_tools.nuscenes.scan) keeps 64-bit keys of those tokens and the
 records' offsets; the process that converts a scene reads and parses that scene's records only.
 
-The pass takes records for flat and looks for braces as bytes. A file where that does not hold (a brace inside a name)
-is recognised and goes through the standard library's parser, which also says where a broken file breaks.
+A file that the pass does not understand goes through the standard library's parser, which also says where a broken
+file breaks.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from data_tools.nuscenes.layout import NotFlatError
+from data_tools.nuscenes.scan import scan
 from drive.errors import UserError
 
-_CHUNK = 1 << 19
-_GAPS = b" \t\r\n,"
 _DIGIT = np.full(256, 255, np.uint8)
 _DIGIT[list(b"0123456789abcdef")] = range(16)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 GET_AGAIN = "the file was cut or changed: get it again"
 WRONG_SHAPE = "the table is not nuScenes v1.0: get it again"
+GIVE_ROOT = "give the root folder of the raw data and its --version"
 NO_FIT = "the tables do not fit together: get them again"
 
 
@@ -64,10 +64,6 @@ class Records:
         return found
 
 
-class _NotFlatError(Exception):
-    """The byte search does not understand this file."""
-
-
 def index_table(folder: Path, name: str, fields: Sequence[str]) -> tuple[Records, dict[str, np.ndarray]]:
     """Offsets of all records of a table and the keys uint64 [N] of the tokens in `fields`.
 
@@ -76,92 +72,17 @@ def index_table(folder: Path, name: str, fields: Sequence[str]) -> tuple[Records
     """
     path = folder / f"{name}.json"
     try:
-        with open(path, "rb") as file:
-            return _collect(name, fields, _search(file, fields))
+        found = scan(path, dict.fromkeys(fields, "token"))
+        return Records(name, found.starts, found.ends), found.values
     except FileNotFoundError as error:
-        mend = "give the root folder of the raw data and its --version"
-        raise UserError(path, "the table is missing", mend) from error
-    except _NotFlatError:
-        return _collect(name, fields, _parse(path, fields))
+        raise UserError(path, "the table is missing", GIVE_ROOT) from error
+    except NotFlatError:
+        starts, ends, keys = _parse(path, fields)
+        return Records(name, starts, ends), dict(zip(fields, keys, strict=True))
 
 
-def _collect(
-    name: str, fields: Sequence[str], chunks: Iterator[tuple[np.ndarray, np.ndarray, list[np.ndarray]]]
-) -> tuple[Records, dict[str, np.ndarray]]:
-    parts = list(chunks)
-    none = np.zeros(0, np.int64)
-    starts, ends = (np.concatenate([none, *(part[i] for part in parts)]) for i in (0, 1))
-    empty = np.zeros(0, np.uint64)
-    keys = {field: np.concatenate([empty, *(part[2][i] for part in parts)]) for i, field in enumerate(fields)}
-    return Records(name, starts, ends), keys
-
-
-def _search(file: BinaryIO, fields: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
-    """(starts, ends, keys by field) of the records, chunk by chunk; _NotFlatError where bytes do not suffice."""
-    rest, position, opening = b"", 0, b"["
-    separators: list[bytes] = []
-    while data := file.read(_CHUNK):
-        body, brace, rest = (rest + data).rpartition(b"}")
-        if not brace:
-            continue
-        body += brace
-        characters = np.frombuffer(body, np.uint8)
-        starts, ends = np.flatnonzero(characters == ord("{")), np.flatnonzero(characters == ord("}")) + 1
-        if len(starts) != len(ends) or (starts >= ends).any() or (starts[1:] < ends[:-1]).any():
-            raise _NotFlatError
-        gaps = starts[1:] - ends[:-1]
-        if body[: starts[0]].strip(_GAPS) != opening or (gaps != gaps[:1]).any():
-            raise _NotFlatError
-        opening = b""
-        if len(gaps):
-            gap = body[ends[0] : starts[1]]
-            between = characters[ends[:-1, None] + np.arange(len(gap))]
-            if gap.strip(_GAPS) or (between != np.frombuffer(gap, np.uint8)).any():
-                raise _NotFlatError
-        separators = separators or [_separator(field, body) for field in fields]
-        keys = [_keys_after(separator, body, characters, starts, ends) for separator in separators]
-        yield starts + position, ends + position, keys
-        position += len(body)
-    if rest.strip() != b"]" and (rest.strip(), opening) != (b"[]", b"["):
-        raise _NotFlatError
-
-
-def _separator(field: str, body: bytes) -> bytes:
-    """What stands before the tokens of a field, spaces as this file writes them."""
-    match = re.search(rb'"' + field.encode() + rb'"\s*:\s*"', body)
-    if match is None:
-        raise _NotFlatError
-    return match.group()
-
-
-def _keys_after(
-    separator: bytes, body: bytes, characters: np.ndarray, starts: np.ndarray, ends: np.ndarray
-) -> np.ndarray:
-    """Keys of the tokens of one field, which must stand in every record and be of one length."""
-    first = body.find(separator, starts[0]) + len(separator)
-    length = body.find(b'"', first) - first
-    if first < len(separator) or first + length >= ends[0]:
-        raise _NotFlatError
-    at = starts + (first - starts[0])
-    # Where only fields of one length stand before it, it is at the same place in every record.
-    if (
-        at[-1] >= len(body)
-        or (characters[at[:, None] + np.arange(-len(separator), 0)] != np.frombuffer(separator, np.uint8)).any()
-    ):
-        pieces = body.split(separator)
-        if len(pieces) != len(starts) + 1:
-            raise _NotFlatError
-        at = np.cumsum(np.fromiter(map(len, pieces[:-1]), np.int64, len(starts)) + len(separator))
-    if (at <= starts).any() or (at + length >= ends).any() or (characters[at + length] != ord('"')).any():
-        raise _NotFlatError
-    tokens = characters[at[:, None] + np.arange(length)]
-    if ((tokens == ord('"')) | (tokens == ord("\\"))).any():
-        raise _NotFlatError
-    return _keys(tokens)
-
-
-def _parse(path: Path, fields: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
-    """The same by a real parser, for one whole table."""
+def _parse(path: Path, fields: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """(starts, ends, keys by field) by a real parser."""
     read_records(path.parent, path.stem)  # says where a broken table breaks
     text = path.read_bytes().decode("latin-1")  # one character a byte, so that positions are offsets
     decoder, position = json.JSONDecoder(strict=False), text.index("[") + 1
@@ -180,7 +101,7 @@ def _parse(path: Path, fields: Sequence[str]) -> Iterator[tuple[np.ndarray, np.n
         starts.append(position)
         ends.append(end)
         position = end
-    yield np.array(starts, np.int64), np.array(ends, np.int64), [token_keys(column) for column in tokens]
+    return np.array(starts, np.int64), np.array(ends, np.int64), [token_keys(column) for column in tokens]
 
 
 def token_keys(tokens: list[bytes]) -> np.ndarray:
@@ -231,8 +152,7 @@ def read_records(folder: Path, name: str, *, optional: bool = False) -> list[dic
     except FileNotFoundError as error:
         if optional:
             return []
-        mend = "give the root folder of the raw data and its --version"
-        raise UserError(path, "the table is missing", mend) from error
+        raise UserError(path, "the table is missing", GIVE_ROOT) from error
     except json.JSONDecodeError as error:
         what = f"broken JSON at line {error.lineno}, column {error.colno} ({error.msg})"
         raise UserError(path, what, GET_AGAIN) from error
