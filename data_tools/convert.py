@@ -46,6 +46,7 @@ DATASETS = {
     "kitti_tracking": "data_tools.kitti_tracking",
     "view_of_delft": "data_tools.view_of_delft",
     "nuplan": "data_tools.nuplan",
+    "navsim": "data_tools.navsim",
     "av2": "data_tools.av2",
     "waymo": "data_tools.waymo_perception",
     "scenarionet": "data_tools.scenarionet",

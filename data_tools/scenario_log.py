@@ -96,6 +96,7 @@ class Scenario:
         roles: (token, role, difficulty or None), roles of drive.logs.standard; the ego's is added.
         facts: one row of the table ``scenario``: numbers, strings, lists of them.
         track_columns: {name: [N]} for the table ``track_attributes``.
+        sensor_rows: {sensor: row} of each of the first steps, for sweeps that were added to the log before.
     """
 
     place: str
@@ -108,6 +109,7 @@ class Scenario:
     facts: Mapping[str, Any] = field(default_factory=dict)
     track_columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     start_ns: int = 0
+    sensor_rows: Sequence[Mapping[str, int]] = ()
 
 
 def check_states(count: int, steps: int, place: str) -> None:
@@ -184,8 +186,9 @@ def _add_frames(
 ) -> None:
     stamps, rotations = _stamps(scenario), quaternion_from_yaw(heading)
     for step, stamp in enumerate(stamps.tolist()):
+        rows = scenario.sensor_rows[step] if step < len(scenario.sensor_rows) else {}
         log.add_frame(
-            stamp, rows={}, pose_translation=translation[step], pose_rotation=rotations[step],
+            stamp, rows=rows, pose_translation=translation[step], pose_rotation=rotations[step],
             source_timestamp=stamp, source_token=str(step),
         )  # fmt: skip
     log.add_table(

@@ -1,0 +1,175 @@
+"""WOMD-LiDAR: delta-encoded range images of the first 11 steps to points.
+
+Official files: ``womd_lidar_utils.py``, ``delta_encoder.py``. Paper: Chen et al., "WOMD-LiDAR: Raw Sensor Dataset
+Benchmark for Motion Forecasting", ICRA 2024.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data_tools.scenario_log import Scenario, ego_poses
+from data_tools.waymo_motion.messages import DELTA_ENCODED
+from data_tools.waymo_perception.checks import finite, named, pose_matrix, required
+from data_tools.waymo_perception.messages import LASERS
+from data_tools.waymo_perception.range_image import Laser, inflate, to_points
+from data_tools.wire import WireError, decode
+from drive.errors import UserError
+from drive.geometry.rigid import from_translation_rotation, invert, quaternion_from_yaw
+from drive.logs.writer import LogWriter
+
+COLUMNS = ("x", "y", "z", "intensity", "elongation")
+MAX_VALUES = 1 << 26  # numbers of one image: 60 times those of the largest real one
+_AGAIN = "copy the file again"
+_IDENTITY = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)
+
+
+def decode_delta(data: bytes, place: str) -> np.ndarray:
+    """float64 [H, W, C] of a delta-encoded image.
+
+    The mask is run lengths over [C, H, W], ones first; the residuals of the ones add up along the whole array, over
+    the borders of rows and channels too; then each channel is scaled by its precision.
+    """
+    try:
+        found = decode(inflate(data, place), DELTA_ENCODED)
+    except WireError as error:
+        raise UserError(place, f"no delta-encoded image: {error}", _AGAIN) from None
+    metadata = found.get("metadata", {})
+    shape = tuple(int(n) for n in metadata.get("shape", ()))
+    if len(shape) != 3 or not all(0 < n < 1 << 16 for n in shape) or np.prod(shape, dtype=np.int64) > MAX_VALUES:
+        raise UserError(place, f"a range image of shape {list(shape)}", _AGAIN)
+    height, width, channels = shape
+    precision = metadata["quant_precision"].astype(np.float64)
+    if len(precision) != channels or not (np.isfinite(precision) & (precision > 0)).all():
+        raise UserError(place, f"{len(precision)} precisions for {channels} channels, or one is not positive", _AGAIN)
+    runs, residual = found["mask"].astype(np.int64), found["residual"]
+    if runs.sum() != height * width * channels or runs[::2].sum() != len(residual):
+        what = f"runs of {runs.sum()} values with {runs[::2].sum()} set, {len(residual)} residuals, shape {list(shape)}"
+        raise UserError(place, what, _AGAIN)
+    values = np.zeros(height * width * channels)
+    values[np.repeat(np.arange(len(runs)) % 2 == 0, runs)] = np.cumsum(residual)
+    return np.moveaxis(values.reshape(channels, height, width), 0, 2) * precision
+
+
+def encode_delta(image: np.ndarray, precision: np.ndarray) -> dict[str, Any]:
+    """The DeltaEncodedData message of an image [H, W, C], rounded to multiples of `precision` [C]."""
+    steps = np.moveaxis(np.round(image / precision).astype(np.int64), 2, 0).reshape(-1)
+    mask = steps != 0
+    cuts = np.flatnonzero(np.diff(mask)) + 1
+    runs = np.diff(np.concatenate([[0], cuts, [len(mask)]]))
+    return {
+        "residual": np.diff(steps[mask], prepend=0),
+        "mask": runs if mask[0] else np.concatenate([[0], runs]),
+        "metadata": {"shape": list(image.shape), "quant_precision": precision},
+    }
+
+
+def add_lidar(log: LogWriter, scenario: Scenario, frames: list[dict[str, Any]]) -> list[dict[str, int]]:
+    """Add the sweeps of decoded ``laser_data``; returns {sensor: row} of each step that has some.
+
+    Points come out in the ego frame of the step, that of its boxes.
+    """
+    place = scenario.place
+    if len(frames) > len(scenario.seconds):
+        raise UserError(place, f"lidar at {len(frames)} steps of {len(scenario.seconds)}", _AGAIN)
+    translation, heading, _ = ego_poses(scenario)
+    rotation = quaternion_from_yaw(heading)
+    names = sorted({laser.get("name", 0) for frame in frames for laser in frame["lasers"]})
+    for name in names:
+        label = named(LASERS, name, "laser", place)
+        log.add_sensor(label, "lidar", *_IDENTITY, columns=COLUMNS, intensity_max=1.0)
+    rows: list[dict[str, int]] = []
+    poses: list[dict[str, Any]] = []
+    calibrations: list[dict[str, Any]] = []
+    for step, frame in enumerate(frames):
+        where = f"{place}: lidar of step {step}"
+        pose = pose_matrix(required(frame, "pose", "the frame", where), "the vehicle's pose", where)
+        poses.append({"frame": step, "transform": pose.reshape(-1).tolist()})
+        lasers = _lasers(frame, where)
+        if step == 0:
+            calibrations = [_calibration(laser) for laser in lasers.values()]
+        ego_from_global = invert(from_translation_rotation(translation[step], rotation[step]))
+        rows.append({})
+        for given in sorted(frame["lasers"], key=lambda laser: int(laser.get("name", 0))):
+            label = LASERS[given["name"]]
+            if label not in lasers or label in rows[-1]:
+                raise UserError(where, f"laser {label} has no calibration or is there twice", _AGAIN)
+            points, returns = _points(given, lasers[label], pose, ego_from_global, f"{where}: {label}")
+            stamp = scenario.start_ns + round(float(scenario.seconds[step]) * 1e9)
+            rows[-1][label] = log.add_sweep(
+                label, stamp, points, translation[step], rotation[step], extra={"return_number": returns},
+                is_key_frame=True, source_timestamp=stamp, source_name=f"laser_data[{step}]",
+            )  # fmt: skip
+    log.add_table("vehicle_pose", pa.Table.from_pylist(poses, schema=_POSES))
+    log.add_table("laser_calibration", pa.Table.from_pylist(calibrations, schema=_CALIBRATIONS))
+    return rows
+
+
+_POSES = pa.schema([("frame", pa.int32()), ("transform", pa.list_(pa.float64(), 16))])
+_CALIBRATIONS = pa.schema(
+    [
+        ("sensor", pa.string()),
+        ("extrinsic", pa.list_(pa.float64(), 16)),
+        ("beam_inclinations", pa.list_(pa.float64())),
+        ("beam_inclination_min", pa.float64()),
+        ("beam_inclination_max", pa.float64()),
+    ]
+)
+
+
+def _calibration(laser: Laser) -> dict[str, Any]:
+    return {
+        "sensor": laser.name,
+        "extrinsic": laser.ego_from_sensor.reshape(-1).tolist(),
+        "beam_inclinations": laser.inclinations.tolist(),
+        "beam_inclination_min": laser.inclination_min,
+        "beam_inclination_max": laser.inclination_max,
+    }
+
+
+def _lasers(frame: dict[str, Any], place: str) -> dict[str, Laser]:
+    """Calibrations of a frame by the laser's name."""
+    out = {}
+    for given in frame["calibrations"]:
+        name = named(LASERS, given.get("name", 0), "laser", place)
+        beams = finite(given["beam_inclinations"], f"beam inclinations of {name}", place)
+        low, high = given.get("beam_inclination_min", 0.0), given.get("beam_inclination_max", 0.0)
+        extrinsic = pose_matrix(required(given, "extrinsic", name, place), f"extrinsic of {name}", place)
+        out[name] = Laser(name, extrinsic, beams, *finite([low, high], f"beam inclination of {name}", place).tolist())
+    return out
+
+
+def _points(
+    given: dict[str, Any], laser: Laser, vehicle: np.ndarray, ego_from_global: np.ndarray, place: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [P, 5] points of both returns in the ego frame and uint8 [P], the number of the return."""
+    # Global coordinates are large: all of them are taken relative to the vehicle before anything becomes float32.
+    home = np.eye(4)
+    home[:3, :3] = vehicle[:3, :3]
+    pixel_pose = None
+    if encoded := given.get("return1", {}).get("pose"):
+        pose = decode_delta(encoded, f"{place}: pixel poses")
+        if pose.shape[2] != 6:
+            raise UserError(place, f"pixel poses with {pose.shape[2]} channels, not 6", _AGAIN)
+        pose[..., 3:] -= vehicle[:3, 3]
+        pixel_pose = pose.astype(np.float32)
+    ego_from_vehicle = ego_from_global @ vehicle
+    clouds, numbers = [np.zeros((0, len(COLUMNS)), np.float32)], [np.zeros(0, np.uint8)]
+    for number in (1, 2):
+        encoded = given.get(f"return{number}", {}).get("range_image")
+        if not encoded:
+            continue
+        where = f"{place}: return {number}"
+        image = decode_delta(encoded, where)
+        if image.shape[2] not in (3, 4):
+            raise UserError(where, f"a range image with {image.shape[2]} channels", _AGAIN)
+        # The no-label-zone flag may be missing: it is not used.
+        image = np.pad(image, ((0, 0), (0, 0), (0, 4 - image.shape[2]))).astype(np.float32)
+        found = to_points(image, laser, pixel_pose, invert(home), where)
+        xyz = found.points[:, :3].astype(np.float64) @ ego_from_vehicle[:3, :3].T + ego_from_vehicle[:3, 3]
+        clouds.append(np.concatenate([xyz.astype(np.float32), found.points[:, 3:]], axis=1))
+        numbers.append(np.full(len(xyz), number, np.uint8))
+    return np.concatenate(clouds), np.concatenate(numbers)
