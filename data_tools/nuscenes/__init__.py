@@ -9,9 +9,10 @@ from ego is recorded for every sweep and image, flat (z = 0). Timestamps are mic
 What a log keeps: all sweeps and images (key frames and others), as they are in the files; tokens, times, poses,
 annotations as they are in the tables (``source_*``); radar's integer fields as typed columns. Added: box in the ego
 frame of the key frame's LIDAR_TOP sweep, velocity by the devkit's rule (also global, ``velocity_global_mps``, as the
-official metric wants it). The map expansion is kept within 150 m of the path. Extra tables: ``source`` (scene and
-log), ``can_<message>``, ``lidarseg``, ``panoptic``, ``map_raster``. Not kept: prev/next tokens (order and track give
-them), descriptions of categories, rasters above 2 MB (their name and size are kept).
+official metric wants it). The map expansion is kept within 150 m of the path. Standard tables: ``point_labels``
+(lidarseg and panoptic), ``ego`` (of the CAN bus). Own tables: ``source`` (scene and log), ``can_bus`` and
+``can_<message>``, ``point_classes``, ``map_raster``. Scenes of v1.0-test have frames without boxes. Not kept: prev/next
+tokens (order and track give them), descriptions of categories, rasters above 2 MB (their name and size are kept).
 """
 
 from __future__ import annotations

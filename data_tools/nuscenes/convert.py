@@ -12,8 +12,10 @@ import pyarrow as pa
 from data_tools.nuscenes import boxes as annotations_to_boxes
 from data_tools.nuscenes import extras, points
 from data_tools.nuscenes.boxes import Annotations
+from data_tools.nuscenes.can_bus import add_can_bus
 from data_tools.nuscenes.load import Samples, Sweeps, load_annotations, load_samples, load_sweeps
 from data_tools.nuscenes.maps import read_map
+from data_tools.nuscenes.point_labels import add_point_labels
 from data_tools.nuscenes.scenes import Scene
 from data_tools.nuscenes.tables import NO_FIT
 from drive.errors import UserError
@@ -71,8 +73,8 @@ def convert_scene(
                     predecessors=feature.predecessors,
                     successors=feature.successors,
                 )
-        extras.add_can_bus(log, raw, scene.name)
-        extras.add_point_labels(log, raw, scene, row_of, counts)
+        add_can_bus(log, raw, scene.name)
+        add_point_labels(log, raw, scene, row_of, counts)
         extras.add_rasters(log, raw, scene)
         extras.add_static_scene(log, raw, scene)
         source = {f"scene_{key}": str(value) for key, value in sorted(scene.record.items())}

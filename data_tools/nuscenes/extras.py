@@ -1,14 +1,11 @@
-"""What a nuScenes scene has beside sensors and boxes: CAN bus, point labels, map raster, the town's static scene."""
+"""What a nuScenes scene has beside sensors, boxes and labels of points: map raster, the town's static scene."""
 
 from __future__ import annotations
 
 import io
-import json
 import struct
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import PIL.Image
 import pyarrow as pa
 
@@ -22,60 +19,6 @@ RASTER_RESOLUTION_M = 0.1
 RASTER_LIMIT_BYTES = 2_000_000
 
 _AGAIN = "the file was cut or damaged: get it again"
-
-
-def add_can_bus(log: LogWriter, raw: Path, scene: str) -> None:
-    """``can_bus/<scene>_<message>.json``: a list of messages becomes table ``can_<message>``, the rest raw files."""
-    for path in sorted((raw / "can_bus").glob(f"{scene}_*.json")):
-        message = path.stem.removeprefix(f"{scene}_")
-        data = path.read_bytes()
-        try:
-            records = json.loads(data)
-        except ValueError as error:
-            raise UserError(path, f"broken JSON ({error})", _AGAIN) from error
-        if isinstance(records, list) and records and all(isinstance(r, dict) for r in records):
-            try:
-                log.add_table(f"can_{message}", pa.Table.from_pylist(records))
-            except pa.ArrowException as error:
-                raise UserError(path, f"messages of different shapes ({error})", _AGAIN) from error
-        else:
-            log.add_file(f"can_{message}.json", data)
-
-
-def add_point_labels(log: LogWriter, raw: Path, scene: Scene, row_of: dict[str, int], counts: dict[str, int]) -> None:
-    """Tables ``lidarseg`` (uint8 class a point) and ``panoptic`` (uint16 class * 1000 + instance), one row a sweep.
-
-    Args:
-        row_of: sweep's source token -> row of LIDAR_TOP; counts: source token -> number of its points.
-    """
-    for name, kind in (("lidarseg", np.uint8), ("panoptic", np.uint16)):
-        rows: list[int] = []
-        labels: list[np.ndarray] = []
-        for record in scene.files.get(name, []):
-            token, path = record["sample_data_token"], raw / record["filename"]
-            if token not in row_of:
-                continue
-            values = _point_labels(path, kind)
-            if len(values) != counts[token]:
-                raise UserError(path, f"{len(values)} labels for {counts[token]} points", _AGAIN)
-            rows.append(row_of[token])
-            labels.append(values)
-        if rows:
-            values_type = pa.list_(pa.from_numpy_dtype(np.dtype(kind)))
-            columns = {"sensor": ["LIDAR_TOP"] * len(rows), "row": pa.array(rows, pa.int32())}
-            log.add_table(name, pa.table({**columns, "label": pa.array(labels, values_type)}))
-
-
-def _point_labels(path: Path, kind: Any) -> np.ndarray:
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return np.asarray(archive["data"]).astype(kind, casting="same_kind")
-        return np.fromfile(path, kind)
-    except FileNotFoundError as error:
-        raise UserError(path, "the file is missing", "get the label files, or remove their table") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(path, f"not readable ({error})", _AGAIN) from error
 
 
 def add_rasters(log: LogWriter, raw: Path, scene: Scene) -> None:

@@ -176,9 +176,10 @@ def test_optional_tables(raw: Any, tmp_path: Path) -> None:
     raw.add_file("can_bus/scene-0103_route.json", b"[[1, 2]]")
     raw.write()
     log = convert_all(raw, tmp_path / "out", scenes=("scene-0103",))[0]
-    for row in log.table("lidarseg").to_pylist():
+    for row in log.table("point_labels").to_pylist():
         sweep = log.sweep(row["sensor"], row["row"])
-        assert row["label"] == labels[sweep.source_token].tolist()
+        assert row["semantic"] == labels[sweep.source_token].tolist()
+        assert row["instance"] is None
     assert log.table("can_pose").to_pylist() == messages
     assert log.file_path("can_route.json").read_bytes() == b"[[1, 2]]"
     assert log.file_path("scene_3d.npz").read_bytes() == b"3d"
