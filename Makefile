@@ -8,7 +8,7 @@ export PIP_CACHE_DIR := $(CACHE)/pip
 export MPLCONFIGDIR := $(CACHE)/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo real test lint types unit gpu official lock install clean
+.PHONY: demo real test lint types unit gpu official soak lock install clean
 
 demo: install ## raw logs -> trained detectors -> official score -> runs/demo/report.html
 	$(BIN)/python -m configs.demo --out runs/demo
@@ -50,6 +50,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
+
+soak: install ## hours: 10,000 damaged files a format, 50 kills of a conversion
+	nice $(BIN)/python tests/soak.py
 
 lock: ## renew requirements.lock (see docs/install.md)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

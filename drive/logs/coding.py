@@ -8,7 +8,6 @@ stand in the metadata of the file's Arrow schema (``step_m``, ``error_bound_m``)
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pyarrow as pa
 
@@ -44,23 +43,13 @@ def encode(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return low.reshape(-1), high.reshape(-1), np.ascontiguousarray(points[:, 3:]).reshape(-1)
 
 
-@numba.njit(cache=True, nogil=True)
-def _decode(low, high, rest, step, out):  # type: ignore[no-untyped-def]
-    count, columns = out.shape
-    for c in range(3):
-        for i in range(count):
-            at = c * count + i
-            out[i, c] = np.float32((np.int32(high[at]) * 65536 + np.int32(low[at])) * step)
-    for i in range(count):
-        for c in range(3, columns):
-            out[i, c] = rest[i * (columns - 3) + c - 3]
-
-
 def decode(low: np.ndarray, high: np.ndarray, rest: np.ndarray, columns: int, step_m: float) -> np.ndarray:
     """Points float32 [P, columns] of `encode`'s arrays; ValueError where their lengths do not fit each other."""
     count = len(low) // 3
     if len(low) != 3 * count or len(high) != len(low) or len(rest) != count * (columns - 3):
         raise ValueError(f"{len(low)}, {len(high)} and {len(rest)} numbers are no points of {columns} columns")
+    from drive.logs.decode import decode_steps  # numba takes a second to load, and writers do without
+
     out = np.empty((count, columns), np.float32)
-    _decode(low, high, rest, step_m, out)
+    decode_steps(low, high, rest, step_m, out)
     return out

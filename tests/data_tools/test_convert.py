@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
-import random
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,8 +12,6 @@ from data_tools import convert as module
 from data_tools.convert import convert, main
 from drive.errors import UserError
 from drive.logs.store import Log, list_logs
-
-REPO = Path(__file__).resolve().parents[2]
 
 # A data set of five logs; what happens in one of them is written in RAW/<name>.
 TOY = '''
@@ -161,37 +154,3 @@ def test_exit_codes(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["moon", str(toy), out]) == 2
     assert main([]) == 2
     assert main(["--help"]) == 0
-
-
-def test_killed_at_any_moment(toy: Path, tmp_path: Path) -> None:
-    """kill -9 of the whole process group while logs are written, several times: only whole logs, and it goes on."""
-    for name in "abcde":
-        (toy / name).write_text("slow")
-    out = tmp_path / "out"
-    code = (
-        "import sys; from pathlib import Path; from data_tools import convert as m\n"
-        "if __name__ == '__main__':\n"
-        "    sys.path.insert(0, sys.argv[1]); m.DATASETS['toy'] = 'toy_set'\n"
-        "    m.convert('toy', Path(sys.argv[2]), Path(sys.argv[3]), workers=int(sys.argv[4]))\n"
-    )
-    script = tmp_path / "run.py"
-    script.write_text(code)
-    rng = random.Random(5)
-    partials = 0
-    for workers in (1, 2, 1):
-        command = [sys.executable, str(script), str(tmp_path / "code"), str(toy), str(out), str(workers)]
-        environment = {**os.environ, "PYTHONPATH": str(REPO)}
-        child = subprocess.Popen(command, cwd=REPO, env=environment, start_new_session=True)
-        deadline = time.monotonic() + 20
-        while not list(out.glob(".*.partial-*")) and child.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.2))
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        names(out)
-        partials += len(list(out.glob(".*.partial-*")))
-    report = convert("toy", toy, out)
-    assert report.failed == ()
-    assert names(out) == list("abcde")
-    assert not list(out.glob(".*.partial-*"))
-    assert partials > 0  # the kills did hit writers at work
