@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from data_tools.nuplan.geopackage import read_geopackage
+from data_tools.nuplan.maps import add_map
 from data_tools.nuplan.sensors import add_sensors
 from data_tools.nuplan.sqlite import Database, open_database, token, whole
 from data_tools.nuplan.tables import (
@@ -113,7 +113,7 @@ def convert_log(raw: Path, source: NuplanLog, out_root: Path, options: Options) 
             log.add_table("scenario_tags", _scenario_tags(database, frames))
             log.add_table("scenes", _scenes(database, instants))
             if options.maps:
-                _add_map(log, Path(options.maps), map_name, poses)
+                add_map(log, Path(options.maps), map_name, poses.translations)
 
 
 def _map_name(database: Database) -> str:
@@ -199,17 +199,3 @@ def _scenes(database: Database, instants: list[LidarPc]) -> pa.Table:
             "roadblock_ids": pa.array([row[3] for row in rows], pa.list_(pa.string())),
         }
     )
-
-
-def _add_map(log: LogWriter, folder: Path, name: str, poses: EgoPoses) -> None:
-    versions = sorted((folder / name).glob("*/map.gpkg")) if NAME_PATTERN.fullmatch(name) else []
-    if not versions:
-        raise UserError(
-            folder, f"holds no {name or '?'}/<version>/map.gpkg", "unpack the maps there, or leave --maps out"
-        )
-    step = max(1, len(poses.translations) // 2000)  # a place every few metres is enough for a radius of 150 m
-    for feature in read_geopackage(versions[-1]).near_path(poses.translations[::step, :2]):
-        log.add_map_feature(
-            feature.feature_id, feature.kind, feature.geometry, holes=feature.holes, is_polygon=feature.is_polygon,
-            attributes=feature.attributes, predecessors=feature.predecessors, successors=feature.successors,
-        )  # fmt: skip

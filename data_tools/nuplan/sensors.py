@@ -23,7 +23,9 @@ def add_sensors(
     """Declare and add what is there of point clouds and images; returns {sensor: {frame: row}}."""
     rows: dict[str, dict[int, int]] = {}
     clouds = {
-        k: _file(root, instant.filename, str(database.path)) for k, instant in enumerate(instants) if instant.filename
+        k: sensor_file(root, instant.filename, str(database.path))
+        for k, instant in enumerate(instants)
+        if instant.filename
     }
     clouds = {k: path for k, path in clouds.items() if path.is_file()}
     if clouds:
@@ -48,7 +50,7 @@ def add_sensors(
     return rows
 
 
-def _file(root: Path, name: str, place: str) -> Path:
+def sensor_file(root: Path, name: str, place: str) -> Path:
     """A sensor file by the name in the database, which must stay below the folder."""
     path = Path(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
@@ -74,7 +76,7 @@ def _add_images(
         if (
             gap <= IMAGE_TOLERANCE_US
             and (k not in nearest or gap < nearest[k][0])
-            and _file(root, row[4], place).is_file()
+            and sensor_file(root, row[4], place).is_file()
         ):
             nearest[k] = gap, stamp, pose, row[4], token(row[0], place, "token")
     if nearest:
