@@ -1,8 +1,9 @@
 """Waymo's detection metric: AP, AP weighted by heading (APH), AP weighted by longitudinal affinity (APL).
 
 Our own vectorised code, equal to the operator ``detection_metrics`` of waymo_open_dataset 1.6.7 (metrics/
-{detection_metrics,metrics_utils,matcher,breakdown_generator,iou}.cc), ties and float32 rounding included; the one
-difference is named in ``waymo_pairs``.
+{detection_metrics,metrics_utils,matcher,breakdown_generator,iou}.cc), float32 rounding and ties included. One
+tie is settled otherwise: of two labels with the very same box the official search may leave the other one unmatched,
+which shows where their difficulties differ.
 """
 
 from __future__ import annotations

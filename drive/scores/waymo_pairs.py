@@ -2,8 +2,7 @@
 
 Semantics of waymo_open_dataset metrics/{iou,matcher}.cc: IoU in double, kept as float32; the matching maximises the
 sum of round(IoU x 10^6). Boxes with a side of at most 1 cm or at least 1000 km overlap nothing. Only pairs of one type
-in one frame count. One difference is on purpose: the official polygon code gives some pairs that lie exactly on each
-other, one turned by a half or quarter turn, no overlap at all; here they have their true IoU.
+in one frame count.
 """
 
 from __future__ import annotations

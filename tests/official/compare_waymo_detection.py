@@ -67,7 +67,12 @@ def main() -> int:
     if args.golden:
         save_golden(args.golden, theirs, ("ap", "aph", "apl"))
     worst = compare("ours_waymo.py", "detection", seeds, theirs)
-    return report("Waymo detection", len(seeds), worst, 1e-5)
+    status = report("Waymo detection", len(seeds), worst, 1e-5)
+    for kind, make, count in (("coincident", waymo_scenes.coincident_scene, 3), ("tied", waymo_scenes.tied_scene, 100)):
+        theirs = {seed: run_operator(*make(seed)) for seed in range(count)}
+        worst = compare("ours_waymo.py", kind, list(range(count)), theirs)
+        status |= report(f"Waymo detection, {kind}", count, worst, 1e-5)
+    return status
 
 
 if __name__ == "__main__":

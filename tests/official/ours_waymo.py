@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import waymo_scenes
 from drive.scores.waymo_boxes import WaymoBoxes
 from drive.scores.waymo_config import LongitudinalTolerance, WaymoConfig
 from drive.scores.waymo_detection import evaluate
+from drive.scores.waymo_motion import Horizon, MotionBatch, MotionConfig, MotionScore
 from drive.scores.waymo_tracking import WaymoTracks, evaluate_tracks
 
 
@@ -51,9 +53,9 @@ def sides(scene: dict[str, np.ndarray]) -> tuple[WaymoBoxes, WaymoBoxes]:
     return truth, found
 
 
-def detection(seed: int) -> dict[str, np.ndarray]:
+def detection(seed: int, make: Callable[[int], Any] = waymo_scenes.detection_scene) -> dict[str, np.ndarray]:
     """The figures of one scene."""
-    scene, fields = waymo_scenes.detection_scene(seed)
+    scene, fields = make(seed)
     m = evaluate(*sides(scene), waymo_config(fields))
     return {
         "ap": m.ap,
@@ -86,7 +88,43 @@ def tracking(seed: int) -> dict[str, np.ndarray]:
     }
 
 
-KINDS = {"detection": detection, "tracking": tracking}
+def motion(seed: int) -> dict[str, np.ndarray]:
+    """The figures of one scene, its scenarios given in two batches."""
+    scene, fields = waymo_scenes.motion_scene(seed)
+    score = MotionScore(MotionConfig(**(fields | {"horizons": tuple(Horizon(*h) for h in fields["horizons"])})))
+    for rows in (slice(0, 2), slice(2, None)):
+        batch = MotionBatch(
+            scene["prediction_trajectory"][rows],
+            scene["prediction_score"][rows],
+            scene["prediction_ground_truth_indices"][rows],
+            scene["prediction_ground_truth_indices_mask"][rows],
+            scene["ground_truth_trajectory"][rows],
+            scene["ground_truth_is_valid"][rows],
+            scene["object_type"][rows],
+        )
+        score.update(batch)
+    m = score.result()
+    return {
+        "min_ade": m.min_ade,
+        "min_fde": m.min_fde,
+        "miss_rate": m.miss_rate,
+        "overlap_rate": m.overlap_rate,
+        "mean_ap": m.mean_ap,
+        "soft_mean_ap": m.soft_mean_ap,
+    }
+
+
+def coincident(turn: int) -> dict[str, np.ndarray]:
+    """The figures of predictions that lie exactly on their labels."""
+    return detection(turn, waymo_scenes.coincident_scene)
+
+
+def tied(seed: int) -> dict[str, np.ndarray]:
+    """The figures of a scene with many matchings of equal weight."""
+    return detection(seed, waymo_scenes.tied_scene)
+
+
+KINDS = {"detection": detection, "coincident": coincident, "tied": tied, "tracking": tracking, "motion": motion}
 
 
 def main() -> None:

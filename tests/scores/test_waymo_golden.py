@@ -1,7 +1,7 @@
 """Figures of the official operators on random scenes, kept in tests/golden: parity without TensorFlow.
 
 Made by ``.official/bin/python tests/official/compare_waymo_detection.py --scenes 100 --golden
-tests/golden/waymo_detection_metrics.npz`` (tracking: 60 scenes) with waymo-open-dataset-tf-2-12-0 1.6.7.
+tests/golden/waymo_detection_metrics.npz`` (tracking: 60 scenes, motion: 100) with waymo-open-dataset-tf-2-12-0 1.6.7.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
     [
         ("waymo_detection_metrics.npz", ours_waymo.detection, 100),
         ("waymo_tracking_metrics.npz", ours_waymo.tracking, 60),
+        ("waymo_motion_metrics.npz", ours_waymo.motion, 100),
     ],
 )
 def test_equal_to_the_official_operator(file: str, ours: Callable[[int], dict[str, np.ndarray]], scenes: int) -> None:
