@@ -48,6 +48,7 @@ DATASETS = {
     "nuplan": "data_tools.nuplan",
     "navsim": "data_tools.navsim",
     "av2": "data_tools.av2",
+    "av2_motion": "data_tools.av2_motion",
     "waymo": "data_tools.waymo_perception",
     "scenarionet": "data_tools.scenarionet",
     "waymo_motion": "data_tools.waymo_motion",

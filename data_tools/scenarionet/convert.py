@@ -23,10 +23,7 @@ _SUMMARIES = ("dataset_summary.pkl", "dataset_mapping.pkl")
 
 @dataclass(frozen=True)
 class Options:
-    """What to convert of a folder of ScenarioNet pickles."""
-
-    scenes: tuple[str, ...] = ()
-    """names of files (without .pkl) to convert; default: all"""
+    """Nothing to choose."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +47,7 @@ def list_logs(raw: Path, options: Options) -> list[ScenarioFile]:
     for first, second in pairwise(files):
         if first.name == second.name:
             raise UserError(second.path, f"the same name as {first.path}", "convert one of the folders at a time")
-    wanted = set(options.scenes)
-    if missing := sorted(wanted - {file.name for file in files}):
-        raise UserError(raw, f"no scenario {missing[0]!r} in it", "give names of files without .pkl")
-    return [file for file in files if not wanted or file.name in wanted]
+    return files
 
 
 def convert_log(raw: Path, source: ScenarioFile, out_root: Path, options: Options) -> None:
