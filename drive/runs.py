@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -26,10 +26,14 @@ from drive.scores.ground_truth import load_ground_truth
 from drive.scores.kitti_report import KITTI, KittiReport, load_kitti_truth, score_kitti
 from drive.scores.report import Provenance, Report, place_detections, score_file, score_run, write_scores
 from drive.scores.submission import write_submission
+from drive.scores.waymo_report import WAYMO, WaymoReport, load_waymo_truth, score_waymo
 from drive.train.evaluate import detect_dataset
 from drive.train.loop import train
 from drive.view.report import RunSummary, write_report
 from drive.view.show import save_frame
+
+AnyReport = Report | KittiReport | WaymoReport
+METRIC_OF = {KITTI: "kitti", WAYMO: "waymo"}  # by data set; all others have nuScenes'
 
 TRAIN_HELP = """drive train RECIPE [--out FOLDER] [--FIELD VALUE ...]
 
@@ -111,6 +115,8 @@ class ScoreArguments:
     """Torch device for a run's weights."""
     out: Path | None = None
     """Where a file's scores go (a run's go to scores.json in its folder)."""
+    metric: Literal["", "nuscenes", "kitti", "waymo"] = ""
+    """Whose metric; unless named, a run gets that of its logs' data set where there is one, all else nuScenes'."""
 
 
 def score_command(argv: Sequence[str]) -> int:
@@ -123,8 +129,8 @@ def score_command(argv: Sequence[str]) -> int:
     return 1 if report.missing_frames else 0
 
 
-def score(arguments: ScoreArguments) -> Report | KittiReport:
-    """Score what ``drive score`` was asked to: KITTI's metric on KITTI logs, nuScenes' on all others.
+def score(arguments: ScoreArguments) -> AnyReport:
+    """Score what ``drive score`` was asked to, by the metric that it names or that belongs to the logs.
 
     Raises:
         UserError: nothing there, logs that are needed and not named, a broken file.
@@ -135,18 +141,33 @@ def score(arguments: ScoreArguments) -> Report | KittiReport:
         if arguments.again or not (what / "detections.arrow").is_file():
             detect_run(what, arguments.logs, arguments.split, arguments.device)
         paths = scoring_logs(experiment, arguments.logs, arguments.split)
-        if Log.open(paths[0]).dataset == KITTI:
-            provenance = Provenance((experiment.seed,), experiment.hash(), "detections.arrow")
-            kitti = score_kitti(read_detections(what / "detections.arrow"), load_kitti_truth(paths), provenance)
-            write_scores(what / "scores.json", kitti.to_dict())
-            return kitti
-        return score_run(what, paths, _score_classes(experiment.data.class_map))
+        metric = arguments.metric or METRIC_OF.get(Log.open(paths[0]).dataset, "nuscenes")
+        if metric == "nuscenes":
+            return score_run(what, paths, _score_classes(experiment.data.class_map))
+        provenance = Provenance((experiment.seed,), experiment.hash(), "detections.arrow")
+        report = _score_detections(metric, what / "detections.arrow", paths, experiment.data.class_map, provenance)
+        write_scores(what / "scores.json", report.to_dict())
+        return report
     if not arguments.logs:
         raise UserError(what, "the labels to score it against are not named", "give --logs FOLDER")
-    report = score_file(what, find_logs(arguments.logs, arguments.split))
+    paths = find_logs(arguments.logs, arguments.split)
+    if arguments.metric in ("", "nuscenes"):
+        report = score_file(what, paths)
+    else:
+        report = _score_detections(arguments.metric, what, paths, NUSCENES_CLASSES, Provenance(source=what.name))
     if arguments.out is not None:
         write_scores(arguments.out, report.to_dict())
     return report
+
+
+def _score_detections(
+    metric: str, file: Path, paths: Sequence[Path], class_map: ClassMap, provenance: Provenance
+) -> AnyReport:
+    """A detections file by the metric of KITTI or Waymo."""
+    found = read_detections(file)
+    if metric == "kitti":
+        return score_kitti(found, load_kitti_truth(paths), provenance, str(file))
+    return score_waymo(found, load_waymo_truth(paths, class_map), provenance, str(file))
 
 
 @dataclass(frozen=True)
