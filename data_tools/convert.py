@@ -52,6 +52,7 @@ DATASETS = {
     "waymo": "data_tools.waymo_perception",
     "scenarionet": "data_tools.scenarionet",
     "waymo_motion": "data_tools.waymo_motion",
+    "waymo_e2e": "data_tools.waymo_e2e",
 }
 
 

@@ -12,19 +12,18 @@ import numpy as np
 import pyarrow as pa
 
 from data_tools.scenario_log import Scenario, ego_poses
-from data_tools.waymo_motion.messages import DELTA_ENCODED
-from data_tools.waymo_perception.checks import finite, named, pose_matrix, required
-from data_tools.waymo_perception.messages import LASERS
+from data_tools.waymo_motion.messages import DELTA_ENCODED, FRAME_LASER_DATA
+from data_tools.waymo_perception.checks import pose_matrix, required
 from data_tools.waymo_perception.range_image import Laser, inflate, to_points
-from data_tools.wire import WireError, decode
+from data_tools.waymo_perception.sensors import COLUMNS, add_lidars
+from data_tools.wire import WireError, decode, encode
 from drive.errors import UserError
 from drive.geometry.rigid import from_translation_rotation, invert, quaternion_from_yaw
 from drive.logs.writer import LogWriter
 
-COLUMNS = ("x", "y", "z", "intensity", "elongation")
 MAX_VALUES = 1 << 26  # numbers of one image: 60 times those of the largest real one
+_TOP = 1  # turns while the vehicle drives: each of its pixels has a pose of its own
 _AGAIN = "copy the file again"
-_IDENTITY = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)
 
 
 def decode_delta(data: bytes, place: str) -> np.ndarray:
@@ -68,7 +67,7 @@ def encode_delta(image: np.ndarray, precision: np.ndarray) -> dict[str, Any]:
 
 
 def add_lidar(log: LogWriter, scenario: Scenario, frames: list[dict[str, Any]]) -> list[dict[str, int]]:
-    """Add the sweeps of decoded ``laser_data``; returns {sensor: row} of each step that has some.
+    """Add the sweeps of decoded ``laser_data`` (one frame at least); returns {sensor: row} of each step that has some.
 
     Points come out in the ego frame of the step, that of its boxes.
     """
@@ -77,69 +76,39 @@ def add_lidar(log: LogWriter, scenario: Scenario, frames: list[dict[str, Any]]) 
         raise UserError(place, f"lidar at {len(frames)} steps of {len(scenario.seconds)}", _AGAIN)
     translation, heading, _ = ego_poses(scenario)
     rotation = quaternion_from_yaw(heading)
-    names = sorted({laser.get("name", 0) for frame in frames for laser in frame["lasers"]})
-    for name in names:
-        label = named(LASERS, name, "laser", place)
-        log.add_sensor(label, "lidar", *_IDENTITY, columns=COLUMNS, intensity_max=1.0)
     rows: list[dict[str, int]] = []
     poses: list[dict[str, Any]] = []
-    calibrations: list[dict[str, Any]] = []
+    lasers, calibration = add_lidars(log, frames[0]["calibrations"], place), _calibrations(frames[0])
     for step, frame in enumerate(frames):
         where = f"{place}: lidar of step {step}"
         pose = pose_matrix(required(frame, "pose", "the frame", where), "the vehicle's pose", where)
         poses.append({"frame": step, "transform": pose.reshape(-1).tolist()})
-        lasers = _lasers(frame, where)
-        if step == 0:
-            calibrations = [_calibration(laser) for laser in lasers.values()]
+        if _calibrations(frame) != calibration:
+            raise UserError(where, "its calibrations are not those of the first step", _AGAIN)
         ego_from_global = invert(from_translation_rotation(translation[step], rotation[step]))
         rows.append({})
         for given in sorted(frame["lasers"], key=lambda laser: int(laser.get("name", 0))):
-            label = LASERS[given["name"]]
-            if label not in lasers or label in rows[-1]:
-                raise UserError(where, f"laser {label} has no calibration or is there twice", _AGAIN)
-            points, returns = _points(given, lasers[label], pose, ego_from_global, f"{where}: {label}")
+            name = given.get("name", 0)
+            if name not in lasers or lasers[name].name in rows[-1]:
+                raise UserError(where, f"laser {name} has no calibration or is there twice", _AGAIN)
+            label = lasers[name].name
+            if name == _TOP and given.get("return1") and not given["return1"].get("pose"):
+                raise UserError(f"{where}: {label}", "the range image comes without the poses of its pixels", _AGAIN)
+            points, returns = _points(given, lasers[name], pose, ego_from_global, f"{where}: {label}")
             stamp = scenario.start_ns + round(float(scenario.seconds[step]) * 1e9)
             rows[-1][label] = log.add_sweep(
                 label, stamp, points, translation[step], rotation[step], extra={"return_number": returns},
                 is_key_frame=True, source_timestamp=stamp, source_name=f"laser_data[{step}]",
             )  # fmt: skip
     log.add_table("vehicle_pose", pa.Table.from_pylist(poses, schema=_POSES))
-    log.add_table("laser_calibration", pa.Table.from_pylist(calibrations, schema=_CALIBRATIONS))
     return rows
 
 
 _POSES = pa.schema([("frame", pa.int32()), ("transform", pa.list_(pa.float64(), 16))])
-_CALIBRATIONS = pa.schema(
-    [
-        ("sensor", pa.string()),
-        ("extrinsic", pa.list_(pa.float64(), 16)),
-        ("beam_inclinations", pa.list_(pa.float64())),
-        ("beam_inclination_min", pa.float64()),
-        ("beam_inclination_max", pa.float64()),
-    ]
-)
 
 
-def _calibration(laser: Laser) -> dict[str, Any]:
-    return {
-        "sensor": laser.name,
-        "extrinsic": laser.ego_from_sensor.reshape(-1).tolist(),
-        "beam_inclinations": laser.inclinations.tolist(),
-        "beam_inclination_min": laser.inclination_min,
-        "beam_inclination_max": laser.inclination_max,
-    }
-
-
-def _lasers(frame: dict[str, Any], place: str) -> dict[str, Laser]:
-    """Calibrations of a frame by the laser's name."""
-    out = {}
-    for given in frame["calibrations"]:
-        name = named(LASERS, given.get("name", 0), "laser", place)
-        beams = finite(given["beam_inclinations"], f"beam inclinations of {name}", place)
-        low, high = given.get("beam_inclination_min", 0.0), given.get("beam_inclination_max", 0.0)
-        extrinsic = pose_matrix(required(given, "extrinsic", name, place), f"extrinsic of {name}", place)
-        out[name] = Laser(name, extrinsic, beams, *finite([low, high], f"beam inclination of {name}", place).tolist())
-    return out
+def _calibrations(frame: dict[str, Any]) -> bytes:
+    return encode({"calibrations": frame["calibrations"]}, FRAME_LASER_DATA)
 
 
 def _points(

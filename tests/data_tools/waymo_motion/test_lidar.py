@@ -83,11 +83,11 @@ def expected(inclinations: np.ndarray, distance: float) -> np.ndarray:
 
 
 def check_points(log: Log) -> None:
-    assert list(log.sensors) == ["TOP", "REAR"]
+    assert list(log.sensors) == ["LIDAR_TOP", "LIDAR_REAR"]
     listed, uniform = np.array([-0.3, -0.1, 0.1, 0.3]), -0.2 + (np.arange(HEIGHT) + 0.5) / HEIGHT * 0.4
     for step in range(2):
         rows = log.frame(step).rows
-        top, rear = log.sweep("TOP", rows["TOP"]), log.sweep("REAR", rows["REAR"])
+        top, rear = (log.sweep(name, rows[name]) for name in ("LIDAR_TOP", "LIDAR_REAR"))
         np.testing.assert_allclose(top.points[:16, :3], expected(listed, 10), atol=2e-4)
         np.testing.assert_allclose(top.points[16:, :3], expected(listed, 20), atol=2e-4)
         np.testing.assert_allclose(rear.points[:, :3], expected(uniform, 10), atol=2e-4)
@@ -95,7 +95,7 @@ def check_points(log: Log) -> None:
         assert top.extra["return_number"].tolist() == [1] * 16 + [2] * 16
         np.testing.assert_allclose(top.global_from_ego[:3, 3], [EAST + step, -50, 2])
     assert log.frame(2).rows == {}
-    assert log.table("laser_calibration")["sensor"].to_pylist() == ["TOP", "REAR"]
+    assert log.table("lidar_calibration")["sensor"].to_pylist() == ["LIDAR_TOP", "LIDAR_REAR"]
     assert log.table("vehicle_pose").num_rows == 2
 
 
@@ -142,8 +142,10 @@ def _lidar(**changes: Any) -> dict[str, Any]:
         ([_lidar(pose={"transform": np.zeros(16)})], "not a rigid motion"),
         ([_lidar(calibrations=[])], "no calibration"),
         ([_lidar(lasers=[{"name": 9}])], "laser 9"),
+        ([_lidar(), _lidar(calibrations=[])], "calibrations are not those of the first"),
         ([_lidar(lasers=records.laser_frame(0)["lasers"][:1] * 2)], "there twice"),
-        ([_lidar(lasers=[{"name": 1, "return1": {"range_image": b"abc"}}])], "lidar of step 0: TOP: return 1"),
+        ([_lidar(lasers=[{"name": 1, "return1": {"range_image": IMAGE}}])], "without the poses of its pixels"),
+        ([_lidar(lasers=[{"name": 5, "return1": {"range_image": b"abc"}}])], "lidar of step 0: LIDAR_REAR: return 1"),
         ([_lidar(lasers=[{"name": 1, "return1": {"pose": IMAGE}}])], "4 channels, not 6"),
     ],
 )  # fmt: skip
