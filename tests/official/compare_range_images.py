@@ -52,7 +52,8 @@ def double_points(frame, image, pose, calibration) -> np.ndarray:
 
 
 def official(path: Path):
-    """(frame, record, laser, return, points [P, 6] as they come, projections [P, 6], points [P, 3] by float64, |global|)."""
+    """(frame, record, laser, return, points [P, 6] as they come, projections [P, 6], points [P, 3] by float64, how far
+    from the global origin)."""
     for record, data in enumerate(tf.data.TFRecordDataset(str(path))):
         frame = dataset_pb2.Frame()
         frame.ParseFromString(data.numpy())
