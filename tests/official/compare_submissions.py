@@ -38,10 +38,8 @@ def main() -> int:
         ours("ours_submissions.py", folder)
         expected = dict(np.load(Path(folder) / "expected.npz"))
         data = {path.stem: path.read_bytes() for path in Path(folder).glob("*.bin")}
-    for name, task in (
-        ("detection", submission_pb2.Submission.DETECTION_3D),
-        ("tracking", submission_pb2.Submission.TRACKING_3D),
-    ):
+    kinds = submission_pb2.Submission
+    for name, task in (("detection", kinds.DETECTION_3D), ("tracking", kinds.TRACKING_3D)):
         submission = kinds.FromString(data[name])
         check(f"{name}: task", submission.task, task)
         check(f"{name}: sensor", submission.sensor_type, kinds.LIDAR_ALL)
