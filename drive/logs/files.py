@@ -8,6 +8,7 @@ from collections import OrderedDict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from drive.errors import UserError
@@ -23,31 +24,46 @@ class OpenFiles:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._readers: OrderedDict[Path, pa.RecordBatchFileReader] = OrderedDict()
+        self._readers: OrderedDict[tuple[Path, tuple[int, ...]], pa.RecordBatchFileReader] = OrderedDict()
+        self._views: OrderedDict[Path, dict[int, np.ndarray]] = OrderedDict()
 
-    def reader(self, path: Path) -> pa.RecordBatchFileReader:
-        """The reader of an Arrow IPC file; UserError where it is missing or no such file."""
+    def reader(self, path: Path, fields: tuple[int, ...] = ()) -> pa.RecordBatchFileReader:
+        """The reader of an Arrow IPC file or some of its fields; UserError where it is missing or no such file."""
+        key = path, fields
         with self._lock:
-            if (reader := self._readers.get(path)) is not None:
-                self._readers.move_to_end(path)
+            if (reader := self._readers.get(key)) is not None:
+                self._readers.move_to_end(key)
                 return reader
+        # One thread: a loader has a process for every core.
+        options = pa.ipc.IpcReadOptions(included_fields=list(fields), use_threads=False)
         try:
-            reader = pa.ipc.open_file(pa.memory_map(str(path), "r"))
+            reader = pa.ipc.open_file(pa.memory_map(str(path), "r"), options=options)
         except FileNotFoundError as error:
             raise UserError(path, "the file is missing", "convert this log again") from error
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise UserError(path, f"not a readable Arrow file ({error})", "convert this log again") from error
         with self._lock:
-            self._readers[path] = reader
+            self._readers[key] = reader
             while len(self._readers) > self._limit:
                 self._readers.popitem(last=False)
         return reader
 
+    def views(self, path: Path) -> dict[int, np.ndarray]:
+        """{row: view into the file} of a payload file, for its reader to fill; forgotten as readers are."""
+        with self._lock:
+            views = self._views.setdefault(path, {})
+            self._views.move_to_end(path)
+            while len(self._views) > self._limit:
+                self._views.popitem(last=False)
+        return views
+
     def forget(self, folder: Path) -> None:
         """Drop the maps of a folder's files, before it is replaced or removed."""
         with self._lock:
-            for path in [path for path in self._readers if path.is_relative_to(folder)]:
-                del self._readers[path]
+            for key in [key for key in self._readers if key[0].is_relative_to(folder)]:
+                del self._readers[key]
+            for path in [path for path in self._views if path.is_relative_to(folder)]:
+                del self._views[path]
 
 
 OPEN = OpenFiles(limit=128)

@@ -18,6 +18,11 @@ def _begins_with(batch: pa.RecordBatch, head: pa.Schema) -> bool:
     return batch.num_columns >= len(head) and all(batch.schema.field(i).equals(f) for i, f in enumerate(head))
 
 
+def point_fields(schema_: pa.Schema) -> tuple[int, ...]:
+    """Indices of the fields that `points_of` needs."""
+    return tuple(range(len(_RAW) if schema_.names[:1] == _RAW.names else len(_QUANTISED)))
+
+
 def points_of(batch: pa.RecordBatch, columns: int) -> np.ndarray | None:
     """Points float32 [P, columns], a read-only view where they are raw; None where the batch holds no such points."""
     if _begins_with(batch, _RAW):

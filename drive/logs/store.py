@@ -17,7 +17,7 @@ from drive.geometry.rigid import from_translation_rotation
 from drive.logs import schema
 from drive.logs.files import OPEN, list_logs, read_manifest, read_table
 from drive.logs.maps import MapFeature
-from drive.logs.payload import extra_columns, image_bytes, points_of
+from drive.logs.payload import extra_columns, image_bytes, point_fields, points_of
 from drive.logs.records import Frame, FrameBoxes, Image, Row, Sensor, Sweep
 from drive.logs.tables import matrix, numbers
 
@@ -37,6 +37,7 @@ class Log:
         self.dataset: str = manifest["dataset"]
         self.split: str = manifest["split"]
         self.location: str = manifest["location"]
+        self._raw = manifest.get("choice", {}).get("points", "raw") == "raw"
 
     @staticmethod
     def open(path: Path) -> Log:
@@ -66,7 +67,7 @@ class Log:
     def verify_checksums(self) -> None:
         """Read every file and compare its SHA-256 with the manifest's; UserError names the first that differs."""
         for name, entry in self.manifest["files"].items():
-            with open(self.path / name, "rb") as file:
+            with open(self._local(name), "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != entry["sha256"]:
                 what = "its SHA-256 is not the manifest's"
@@ -77,23 +78,32 @@ class Log:
     def _reader(self, name: str) -> pa.RecordBatchFileReader:
         if name not in self.manifest["files"]:
             raise UserError(self.path / name, "the log has no such file", "see the list in log.json")
-        return OPEN.reader(self.path / name)
+        return OPEN.reader(self._local(name))
 
     def _table(self, name: str) -> pa.Table:
         return read_table(self.path / name, self._reader(name))
 
-    def _batch(self, sensor: str, row: int) -> pa.RecordBatch:
-        info = self.sensors[sensor]
+    def _payload(self, sensor: str) -> str:
+        return schema.payload_file(self.sensors[sensor].modality, sensor)
+
+    def _batch(self, sensor: str, row: int, points_only: bool = False) -> pa.RecordBatch:
         start, end = self._sensor_rows[sensor]
         if not 0 <= row < end - start:
             raise IndexError(f"{self.name}: {sensor} has rows 0 to {end - start - 1}, not {row}")
-        name = schema.payload_file(info.modality, sensor)
+        name = self._payload(sensor)
         try:
-            batch = self._reader(name).get_batch(row)
+            reader = self._reader(name)
+            if points_only:
+                reader = OPEN.reader(self._local(name), point_fields(reader.schema))
+            batch = reader.get_batch(row)
             batch.validate()
         except (OSError, pa.ArrowException) as error:
             raise UserError(self.path / name, f"row {row} is damaged ({error})", "convert this log again") from error
         return batch
+
+    def _local(self, name: str) -> Path:
+        """Where a file of the log can be mapped into memory."""
+        return self.path / name
 
     def _expect(self, name: str, holds: bool, what: str) -> None:
         if not holds:
@@ -200,8 +210,13 @@ class Log:
 
     def sweep_poses(self, sensor: str) -> np.ndarray:
         """global_from_ego float64 [rows, 4, 4] of every sweep or image of a sensor."""
+        return self.poses(sensor, slice(None))
+
+    def poses(self, sensor: str, rows: slice | np.ndarray) -> np.ndarray:
+        """global_from_ego float64 [R, 4, 4] of some rows of a sensor."""
         start, end = self._sensor_rows[sensor]
-        return from_translation_rotation(self._sweeps["translation"][start:end], self._sweeps["rotation"][start:end])
+        data = self._sweeps
+        return from_translation_rotation(data["translation"][start:end][rows], data["rotation"][start:end][rows])
 
     def _row(self, sensor: str, row: int) -> dict[str, Any]:
         data, at = self._sweeps, self._sensor_rows[sensor][0] + row
@@ -223,16 +238,30 @@ class Log:
 
     def sweep(self, sensor: str, row: int) -> Sweep:
         """Lidar or radar sweep by row; the points are a view into the file, nothing is copied unless it is packed."""
-        batch, columns = self._batch(sensor, row), self.sensors[sensor].columns
-        points = points_of(batch, len(columns))
-        if points is None:
-            file = self.path / schema.payload_file(self.sensors[sensor].modality, sensor)
-            raise UserError(file, f"row {row} does not hold points of {len(columns)} columns", "convert this log again")
+        batch = self._batch(sensor, row)
+        points, columns = self._points_of(sensor, row, batch), self.sensors[sensor].columns
         return Sweep(points=points, columns=columns, extra=extra_columns(batch), **self._row(sensor, row))
+
+    def points(self, sensor: str, row: int) -> np.ndarray:
+        """The points of a sweep and nothing else: float32 [P, C], sensor frame, read-only where they are a view."""
+        if not self._raw:
+            return self._points_of(sensor, row, self._batch(sensor, row, points_only=True))
+        views = OPEN.views(self._local(self._payload(sensor)))
+        if (points := views.get(row)) is None:
+            points = views[row] = self._points_of(sensor, row, self._batch(sensor, row, points_only=True))
+        return points
+
+    def _points_of(self, sensor: str, row: int, batch: pa.RecordBatch) -> np.ndarray:
+        columns = len(self.sensors[sensor].columns)
+        points = points_of(batch, columns)
+        if points is None:
+            what = f"row {row} does not hold points of {columns} columns"
+            raise UserError(self.path / self._payload(sensor), what, "convert this log again")
+        return points
 
     def image(self, sensor: str, row: int) -> Image:
         """Camera image by row. UserError where the log refers to a file that is gone or has another size."""
-        data, width, height = image_bytes(self._batch(sensor, row), self.path / schema.payload_file("camera", sensor))
+        data, width, height = image_bytes(self._batch(sensor, row), self.path / self._payload(sensor))
         return Image(data=data, width=width, height=height, **self._row(sensor, row))
 
     # --- labels --------------------------------------------------------------------------------------------------
@@ -255,6 +284,14 @@ class Log:
     def tracks(self) -> pa.Table:
         """One row a track: source_token, category, num_boxes, first_frame, last_frame."""
         return self._table("tracks.arrow")
+
+    def labels(self, frame: int) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
+        """What a detector is trained on: boxes float64 [N, 9], category, velocity_valid [N], num_lidar_points [N]."""
+        table, offsets = self._boxes
+        rows = table.slice(offsets[frame], offsets[frame + 1] - offsets[frame])
+        valid = rows["velocity_valid"].to_numpy(zero_copy_only=False)
+        counts = numbers(rows["num_lidar_points"], np.int64)[0]
+        return matrix(rows["box"], 9), rows["category"].to_pylist(), valid, counts
 
     def boxes(self, frame: int) -> FrameBoxes:
         """Boxes of a frame; N = 0 where it has none."""
@@ -332,7 +369,7 @@ class Log:
         """Path of a raw file; UserError where the log has none of this name."""
         if not self.has_file(name):
             raise UserError(self.path / "files" / name, "the log has no such file", "see the list in log.json")
-        return self.path / "files" / name
+        return self._local(f"files/{name}")
 
 
 def _sensor(row: dict[str, Any]) -> Sensor:

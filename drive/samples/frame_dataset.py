@@ -122,16 +122,25 @@ class FrameDataset:
         Raises:
             UserError: A damaged log, a value that is not finite.
         """
-        sample, ignored = self.recorded(index)
+        plain = self.augment is None
+        # Without augmentation nothing moves: what is outside the range is not even written.
+        sample, ignored = self.recorded(index, self.range_m if plain and not self.view else None)
         if self.augment is not None:
             rng = np.random.default_rng([self.seed, epoch, index, repeat])
             sample = augment(sample, self.augment, rng, bank=self.bank if paste else None, obstacles=ignored)
         return self._cut(sample).validate()
 
-    def recorded(self, index: int) -> tuple[FrameSample, npt.NDArray[np.float32]]:
-        """Frame `index` without augmentation and range cut, and the boxes [M, 9] of categories that are no class."""
+    def recorded(
+        self, index: int, points_range_m: Sequence[float] | None = None
+    ) -> tuple[FrameSample, npt.NDArray[np.float32]]:
+        """Frame `index` without augmentation and range cut, and the boxes [M, 9] of categories that are no class.
+
+        Args:
+            index: 0 to len - 1.
+            points_range_m: Leave out points (not boxes) outside this range.
+        """
         log, frame = self._frame(index)
-        points = merge_sweeps(self._raw_sweeps(log, frame), self.ego_radius_m)
+        points = merge_sweeps(self._raw_sweeps(log, frame), self.ego_radius_m, points_range_m)
         labels, boxes, velocity_valid, counts = self._labels(log, frame.index)
         if self.view:
             camera = CameraView(log, frame, self.view)
@@ -186,9 +195,8 @@ class FrameDataset:
         return log, log.frame(frame_index)
 
     def _labels(self, log: Log, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        stored = log.boxes(frame)
-        labels = self.class_map.labels(stored.category)
-        return labels, stored.boxes.astype(np.float32), stored.velocity_valid, stored.num_lidar_points.astype(np.int64)
+        boxes, category, velocity_valid, num_points = log.labels(frame)
+        return self.class_map.labels(category), boxes.astype(np.float32), velocity_valid, num_points
 
     def _raw_sweeps(self, log: Log, frame: Frame) -> list[RawSweep]:
         ego_from_global = np.linalg.inv(frame.global_from_ego)
@@ -196,19 +204,22 @@ class FrameDataset:
         for name in self._lidars_of(log):
             if name not in frame.rows:
                 continue
-            sensor, poses, times = log.sensors[name], log.sweep_poses(name), log.sweep_timestamps_ns(name)
-            columns = _columns(sensor.columns)
+            sensor, times = log.sensors[name], log.sweep_timestamps_ns(name)
+            intensity, elongation = _columns(sensor.columns)
+            intensity_max = self._intensity_max(log, name, intensity)
             key = frame.rows[name]
+            rows = np.arange(key, max(key - self.sweeps, -1), -1)
+            matrices = ego_from_global @ log.poses(name, rows) @ sensor.ego_from_sensor
             out.extend(
                 RawSweep(
-                    points=log.sweep(name, row).points,
-                    intensity_column=columns[0],
-                    elongation_column=columns[1],
-                    intensity_max=self._intensity_max(log, name, columns[0]),
-                    key_ego_from_sensor=ego_from_global @ poses[row] @ sensor.ego_from_sensor,
+                    points=log.points(name, row),
+                    intensity_column=intensity,
+                    elongation_column=elongation,
+                    intensity_max=intensity_max,
+                    key_ego_from_sensor=matrix,
                     dt_s=float(times[key] - times[row]) * 1e-9,
                 )
-                for row in range(key, max(key - self.sweeps, -1), -1)
+                for row, matrix in zip(rows.tolist(), matrices, strict=True)
             )
         return out
 
@@ -233,7 +244,8 @@ class FrameDataset:
         return float(value or 1.0)
 
     def _cut(self, sample: FrameSample) -> FrameSample:
-        points = crop_points(sample.points, self.range_m)
+        cropped = self.augment is None and not self.view  # by `recorded`
+        points = sample.points if cropped else crop_points(sample.points, self.range_m)
         low, high = np.array(self.range_m[:3], np.float32), np.array(self.range_m[3:], np.float32)
         keep = ((sample.boxes[:, :3] >= low) & (sample.boxes[:, :3] < high)).all(axis=1)
         counts = points_in_boxes(points, sample.boxes)[1]

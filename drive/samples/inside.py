@@ -9,13 +9,14 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-CELL_M = 4.0
+CELL_M = 1.0
 _MAX_CELLS_PER_AXIS = 512
 
 
 @numba.njit(cache=True, nogil=True)
-def _cell(value, low, cell_m, count):  # type: ignore[no-untyped-def]
-    return min(max(int((value - low) / cell_m), 0), count - 1)
+def _cell(value, low, cells_a_metre, count):  # type: ignore[no-untyped-def]
+    # Not decreasing in `value`, and the same for boxes and points: rounding cannot part a point from its box.
+    return min(max(int((value - low) * cells_a_metre), 0), count - 1)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -29,7 +30,7 @@ def _visit(points, boxes, margin, owner, counts):  # type: ignore[no-untyped-def
         y_low, y_high = min(y_low, boxes[b, 1] - radius[b]), max(y_high, boxes[b, 1] + radius[b])
     nx = min(int((x_high - x_low) / CELL_M) + 1, _MAX_CELLS_PER_AXIS)
     ny = min(int((y_high - y_low) / CELL_M) + 1, _MAX_CELLS_PER_AXIS)
-    dx, dy = max((x_high - x_low) / nx, 1e-6), max((y_high - y_low) / ny, 1e-6)
+    dx, dy = 1.0 / max((x_high - x_low) / nx, 1e-6), 1.0 / max((y_high - y_low) / ny, 1e-6)
 
     first, last = np.empty((n, 2), np.int64), np.empty((n, 2), np.int64)  # cells that each box may touch
     starts = np.zeros(nx * ny + 1, np.int64)  # candidates of each cell: count, prefix sum, fill
@@ -50,24 +51,27 @@ def _visit(points, boxes, margin, owner, counts):  # type: ignore[no-untyped-def
                 candidates[filled[i * ny + j]] = b
                 filled[i * ny + j] += 1
 
-    cosines, sines = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])
+    # One row a box: centre, cosine and sine of yaw, half sizes.
+    tests = np.empty((n, 8))
+    for b in range(n):
+        tests[b, 0], tests[b, 1], tests[b, 2] = boxes[b, 0], boxes[b, 1], boxes[b, 2]
+        tests[b, 3], tests[b, 4] = np.cos(boxes[b, 6]), np.sin(boxes[b, 6])
+        for k in range(3):
+            tests[b, 5 + k] = 0.5 * boxes[b, 3 + k] + margin
     for p in range(points.shape[0]):
         x, y, z = np.float64(points[p, 0]), np.float64(points[p, 1]), np.float64(points[p, 2])
-        if x < x_low or x > x_high or y < y_low or y > y_high:
+        if (x < x_low) | (x > x_high) | (y < y_low) | (y > y_high):
             continue
-        c = _cell(x, x_low, dx, nx) * ny + _cell(y, y_low, dy, ny)
-        for k in range(starts[c], starts[c + 1]):
-            b = candidates[k]
-            if abs(z - boxes[b, 2]) > 0.5 * boxes[b, 5] + margin:
-                continue
-            ox, oy = x - boxes[b, 0], y - boxes[b, 1]
-            if abs(cosines[b] * ox + sines[b] * oy) > 0.5 * boxes[b, 3] + margin:
-                continue
-            if abs(cosines[b] * oy - sines[b] * ox) > 0.5 * boxes[b, 4] + margin:
-                continue
-            counts[b] += 1
-            if owner[p] < 0:
-                owner[p] = b
+        c = np.uint64(_cell(x, x_low, dx, nx) * ny + _cell(y, y_low, dy, ny))  # unsigned: no test for indices below 0
+        for k in range(np.uint64(starts[c]), np.uint64(starts[c + np.uint64(1)])):
+            b = np.uint64(candidates[k])
+            ox, oy = x - tests[b, 0], y - tests[b, 1]
+            along, across = tests[b, 3] * ox + tests[b, 4] * oy, tests[b, 3] * oy - tests[b, 4] * ox
+            inside = (abs(z - tests[b, 2]) <= tests[b, 7]) & (abs(along) <= tests[b, 5]) & (abs(across) <= tests[b, 6])
+            if inside:
+                counts[b] += 1
+                if owner[p] < 0:
+                    owner[p] = b
 
 
 def points_in_boxes(

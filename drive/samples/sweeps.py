@@ -38,42 +38,61 @@ class RawSweep:
     dt_s: float
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _append_sweep(  # type: ignore[no-untyped-def]
-    points, intensity_column, elongation_column, intensity_scale, matrix, dt, ego_radius, out, start
+    points, intensity_column, elongation_column, intensity_scale, matrix, dt, ego_radius, low, high, out, start
 ):
-    m = matrix
-    row = start
-    for i in range(points.shape[0]):
-        x, y, z = np.float64(points[i, 0]), np.float64(points[i, 1]), np.float64(points[i, 2])
-        if abs(x) < ego_radius and abs(y) < ego_radius:
-            continue
-        out[row, 0] = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
-        out[row, 1] = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
-        out[row, 2] = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
-        out[row, 3] = points[i, intensity_column] * intensity_scale if intensity_column >= 0 else np.float32(0)
-        out[row, 4] = points[i, elongation_column] if elongation_column >= 0 else np.float32(0)
+    """Transform, crop and append in one pass; every row is written, those that do not count are written over.
+
+    `out` has a row to spare. No branch in the loop but the loop: that made it a quarter faster.
+    """
+    m00, m01, m02, m03 = matrix[0, 0], matrix[0, 1], matrix[0, 2], matrix[0, 3]
+    m10, m11, m12, m13 = matrix[1, 0], matrix[1, 1], matrix[1, 2], matrix[1, 3]
+    m20, m21, m22, m23 = matrix[2, 0], matrix[2, 1], matrix[2, 2], matrix[2, 3]
+    low_x, low_y, low_z, high_x, high_y, high_z = low[0], low[1], low[2], high[0], high[1], high[2]
+    # Unsigned: no test for indices that count from the end.
+    row, count = np.uint64(start), np.uint64(points.shape[0])
+    i_column, e_column = np.uint64(max(intensity_column, 0)), np.uint64(max(elongation_column, 0))
+    has_intensity, has_elongation = intensity_column >= 0, elongation_column >= 0
+    for i in range(count):
+        own_x, own_y = points[i, 0], points[i, 1]
+        x, y, z = np.float64(own_x), np.float64(own_y), np.float64(points[i, 2])
+        at_x = np.float32(m00 * x + m01 * y + m02 * z + m03)
+        at_y = np.float32(m10 * x + m11 * y + m12 * z + m13)
+        at_z = np.float32(m20 * x + m21 * y + m22 * z + m23)
+        out[row, 0], out[row, 1], out[row, 2] = at_x, at_y, at_z
+        out[row, 3] = points[i, i_column] * intensity_scale if has_intensity else np.float32(0)
+        out[row, 4] = points[i, e_column] if has_elongation else np.float32(0)
         out[row, 5] = dt
-        row += 1
+        outside = (at_x < low_x) | (at_x >= high_x) | (at_y < low_y) | (at_y >= high_y) | (at_z < low_z)
+        outside |= (at_z >= high_z) | ((abs(own_x) < ego_radius) & (abs(own_y) < ego_radius))
+        row += np.uint64(not outside)
     return row
 
 
-def merge_sweeps(sweeps: Sequence[RawSweep], ego_radius_m: float = 1.0) -> npt.NDArray[np.float32]:
+def merge_sweeps(
+    sweeps: Sequence[RawSweep], ego_radius_m: float = 1.0, range_m: Sequence[float] | None = None
+) -> npt.NDArray[np.float32]:
     """All sweeps as one cloud in the key frame's ego frame, in the given order.
 
     Args:
         sweeps: Key sweep first, then older ones.
         ego_radius_m: Points with |x| and |y| below this in their own sensor frame are returns from the ego itself and
             are dropped (1 m in the nuScenes devkit, for the key sweep as well).
+        range_m: Drop what is outside x0 y0 z0 x1 y1 z1 (half-open, as `crop_points`) of the result's frame as well.
 
     Returns:
         float32 [P, 6], see `POINT_COLUMNS`.
     """
-    out = np.empty((sum(len(s.points) for s in sweeps), len(POINT_COLUMNS)), np.float32)
+    out = np.empty((sum(len(s.points) for s in sweeps) + 1, len(POINT_COLUMNS)), np.float32)
+    # Nothing is less or greater than NaN: without a range every point stays, an infinite one too (`validate` names it).
+    bounds = np.array([np.nan] * 6 if range_m is None else range_m, dtype=np.float32)
     row = 0
     for sweep in sweeps:
-        points = sweep.points.view()
-        points.flags.writeable = False  # one compiled variant, whether the cloud is mapped from a file or not
+        points = sweep.points
+        if points.flags.writeable:  # one compiled variant, whether the cloud is mapped from a file or not
+            points = points.view()
+            points.flags.writeable = False
         row = _append_sweep(
             points,
             sweep.intensity_column,
@@ -81,11 +100,13 @@ def merge_sweeps(sweeps: Sequence[RawSweep], ego_radius_m: float = 1.0) -> npt.N
             np.float32(1.0 / sweep.intensity_max),
             np.ascontiguousarray(sweep.key_ego_from_sensor, dtype=np.float64),
             np.float32(sweep.dt_s),
-            float(ego_radius_m),
+            np.float32(ego_radius_m),
+            bounds[:3],
+            bounds[3:],
             out,
             row,
         )
-    return out[:row]
+    return out[: int(row)]
 
 
 @numba.njit(cache=True, nogil=True)
