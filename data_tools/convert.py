@@ -47,6 +47,7 @@ DATASETS = {
     "view_of_delft": "data_tools.view_of_delft",
     "nuplan": "data_tools.nuplan",
     "navsim": "data_tools.navsim",
+    "d123": "data_tools.d123",
     "av2": "data_tools.av2",
     "av2_motion": "data_tools.av2_motion",
     "waymo": "data_tools.waymo_perception",
