@@ -90,17 +90,27 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a log folder; UserError where it is missing, broken or of an unknown version."""
     file = Path(path) / schema.MANIFEST
     try:
-        manifest = json.loads(file.read_bytes())
+        data = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(path, "not a log folder (log.json is missing)", "give a folder that drive convert wrote") from (
             error
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(file, f"not readable ({error})", "convert this log again") from error
+    return check_manifest(file, data)
+
+
+def check_manifest(file: str | Path, data: bytes) -> dict[str, Any]:
+    """The manifest in the bytes of `file`; UserError where it is broken or of an unknown version."""
+    try:
+        manifest = json.loads(data)
+    except ValueError as error:
         raise UserError(file, f"not readable ({error})", "convert this log again") from error
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if version != schema.SCHEMA_VERSION:
         what = f"log format version {version!r}, this program reads {schema.SCHEMA_VERSION}"
-        raise UserError(file, what, "convert this log again, or install the version that wrote it")
+        mend = "drive convert --migrate brings older logs up to date; newer ones need the version that wrote them"
+        raise UserError(file, what, mend)
     if (wrong := _wrong_shape(manifest)) is not None:
         raise UserError(file, wrong, "convert this log again")
     return manifest

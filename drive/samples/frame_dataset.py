@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drive.errors import UserError
+from drive.logs.remote import RemoteLog, is_url
 from drive.logs.schema import MANIFEST
 from drive.logs.store import Frame, Log, list_logs
 from drive.samples.augment.bank import ObjectBank
@@ -30,7 +31,7 @@ class FrameDataset:
     """Map-style data set over key frames that have a lidar sweep. Cheap to pickle: workers open the logs again.
 
     Args:
-        log_paths: Log folders.
+        log_paths: Log folders, or addresses of logs (drive.logs.remote).
         class_map: Which source categories are which class.
         sweeps: Sweeps of each lidar, the key frame's included; fewer at a log's beginning.
         range_m: x0 y0 z0 x1 y1 z1; points and box centres outside are cut, after augmentation.
@@ -46,7 +47,7 @@ class FrameDataset:
 
     def __init__(
         self,
-        log_paths: Sequence[Path],
+        log_paths: Sequence[str | Path],
         class_map: ClassMap,
         *,
         sweeps: int = 1,
@@ -62,7 +63,7 @@ class FrameDataset:
     ) -> None:
         if sweeps < 1 or frame_stride < 1:
             raise UserError("data", "sweeps and frame_stride must be at least 1", "set both to 1 or more")
-        self.logs = [Log.open(Path(path)) for path in log_paths]
+        self.logs = [RemoteLog.open_url(str(path)) if is_url(path) else Log.open(Path(path)) for path in log_paths]
         self.class_map = class_map
         self.sweeps = sweeps
         self.range_m = tuple(float(v) for v in range_m)
@@ -81,7 +82,7 @@ class FrameDataset:
     @staticmethod
     def of(
         config: DataConfig,
-        log_paths: Sequence[Path],
+        log_paths: Sequence[str | Path],
         *,
         min_points: int = 0,
         interpolated: bool = False,
@@ -269,6 +270,8 @@ def _columns(columns: tuple[str, ...]) -> tuple[int, int]:
 
 def find_logs(folders: Sequence[str | Path], split: str = "") -> list[Path]:
     """Log folders named by `folders`, each itself a log or a folder of logs; with `split`, only that split's.
+
+    For addresses: `drive.logs.remote.list_remote_logs`.
 
     Raises:
         UserError: A folder that is neither, or nothing left.

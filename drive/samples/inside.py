@@ -62,16 +62,18 @@ def _visit(points, boxes, margin, owner, counts):  # type: ignore[no-untyped-def
         x, y, z = np.float64(points[p, 0]), np.float64(points[p, 1]), np.float64(points[p, 2])
         if (x < x_low) | (x > x_high) | (y < y_low) | (y > y_high):
             continue
-        c = np.uint64(_cell(x, x_low, dx, nx) * ny + _cell(y, y_low, dy, ny))  # unsigned: no test for indices below 0
-        for k in range(np.uint64(starts[c]), np.uint64(starts[c + np.uint64(1)])):
-            b = np.uint64(candidates[k])
-            ox, oy = x - tests[b, 0], y - tests[b, 1]
-            along, across = tests[b, 3] * ox + tests[b, 4] * oy, tests[b, 3] * oy - tests[b, 4] * ox
-            inside = (abs(z - tests[b, 2]) <= tests[b, 7]) & (abs(along) <= tests[b, 5]) & (abs(across) <= tests[b, 6])
-            if inside:
-                counts[b] += 1
+        # Unsigned: no test for indices below 0.
+        cell = np.uint64(_cell(x, x_low, dx, nx) * ny + _cell(y, y_low, dy, ny))
+        for k in range(np.uint64(starts[cell]), np.uint64(starts[cell + np.uint64(1)])):
+            box = np.uint64(candidates[k])
+            ox, oy = x - tests[box, 0], y - tests[box, 1]
+            along = tests[box, 3] * ox + tests[box, 4] * oy
+            across = tests[box, 3] * oy - tests[box, 4] * ox
+            high = abs(z - tests[box, 2]) <= tests[box, 7]
+            if high & (abs(along) <= tests[box, 5]) & (abs(across) <= tests[box, 6]):
+                counts[box] += 1
                 if owner[p] < 0:
-                    owner[p] = b
+                    owner[p] = candidates[k]
 
 
 def points_in_boxes(

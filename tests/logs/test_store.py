@@ -140,7 +140,9 @@ def damaged(small_log: Log, tmp_path: Path) -> Path:
 def test_unknown_version(damaged: Path) -> None:
     manifest = json.loads((damaged / "log.json").read_text())
     (damaged / "log.json").write_text(json.dumps({**manifest, "schema_version": 99}))
-    with pytest.raises(UserError, match=r"log\.json: log format version 99, this program reads 1; convert"):
+    with pytest.raises(
+        UserError, match=r"log\.json: log format version 99, this program reads 1; drive convert --migr"
+    ):
         Log.open(damaged)
 
 
