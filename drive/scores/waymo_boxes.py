@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +48,8 @@ class WaymoBoxes:
     def __len__(self) -> int:
         return len(self.frame)
 
-    def take(self, rows: np.ndarray) -> WaymoBoxes:
-        """The boxes at ``rows`` (mask or indices)."""
+    def take(self, rows: np.ndarray | slice) -> WaymoBoxes:
+        """The boxes at ``rows`` (mask, indices or a slice)."""
         return WaymoBoxes(
             self.frame[rows],
             self.boxes[rows],
@@ -154,3 +155,21 @@ class BothSides:
         return BothSides(
             predictions.take(orders[0]), labels.take(orders[1]), starts[0], starts[1], orders[0], orders[1], ids
         )
+
+    def parts(self, at_once: int) -> Iterator[BothSides]:
+        """Runs of whole frames with about ``at_once`` boxes each, as views: so that memory stays flat in the frames."""
+        total = self.start_p + self.start_l
+        cuts = np.searchsorted(total, np.arange(0, total[-1], at_once)[1:])
+        for low, high in zip([0, *cuts.tolist()], [*cuts.tolist(), len(self.ids)], strict=True):
+            if low < high:
+                p = slice(self.start_p[low], self.start_p[high])
+                g = slice(self.start_l[low], self.start_l[high])
+                yield BothSides(
+                    self.predictions.take(p),
+                    self.labels.take(g),
+                    self.start_p[low : high + 1] - self.start_p[low],
+                    self.start_l[low : high + 1] - self.start_l[low],
+                    self.order_p[p],
+                    self.order_l[g],
+                    self.ids[low:high],
+                )

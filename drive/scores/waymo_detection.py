@@ -19,6 +19,7 @@ from drive.scores.waymo_breakdowns import LABEL_ONLY, camera_views, own_shard
 from drive.scores.waymo_config import GENERATORS, SHARDS, TYPE_NAMES, WaymoConfig, shard_count
 from drive.scores.waymo_pairs import Pairs, find_pairs
 
+_BOXES_AT_ONCE = 200_000
 _DIFFICULTIES = 4  # 0 (unset), 1, 2, and 3 for anything harder than both levels
 
 
@@ -54,19 +55,21 @@ def evaluate(labels: WaymoBoxes, predictions: WaymoBoxes, config: WaymoConfig | 
     config = config or WaymoConfig()
     cutoffs = config.cutoffs(predictions.score)
     rising = np.argsort(cutoffs, kind="stable")
-    sides = BothSides.of(labels, predictions)
-    rank = np.searchsorted(cutoffs[rising], sides.predictions.score, side="right").astype(np.int64)
-    pairs = find_pairs(sides.predictions, sides.labels, sides.start_p, sides.start_l, config)
-    counts, totals = [], []
-    for name, _ in config.breakdowns:
-        changes = np.zeros((shard_count(name), len(cutoffs), 4 + _DIFFICULTIES))
-        for part in _matchings(name, sides, pairs):
-            _count(part, sides, rank, config, changes)
+    # What changes at each cutoff adds up over the frames.
+    names = [name for name, _ in config.breakdowns]
+    changes = [np.zeros((shard_count(name), len(cutoffs), 4 + _DIFFICULTIES)) for name in names]
+    for sides in BothSides.of(labels, predictions).parts(_BOXES_AT_ONCE):
+        rank = np.searchsorted(cutoffs[rising], sides.predictions.score, side="right").astype(np.int64)
+        pairs = find_pairs(sides.predictions, sides.labels, sides.start_p, sides.start_l, config)
+        for name, out in zip(names, changes, strict=True):
+            for part in _matchings(name, sides, pairs):
+                _count(part, sides, rank, config, out)
+    counts, totals = [], [_label_counts(name, labels) for name in names]
+    for out in changes:
         # A change at a cutoff holds for all lower ones.
-        sums = np.empty_like(changes)
-        sums[:, rising] = np.cumsum(changes[:, ::-1], axis=1)[:, ::-1]
+        sums = np.empty_like(out)
+        sums[:, rising] = np.cumsum(out[:, ::-1], axis=1)[:, ::-1]
         counts.append(sums)
-        totals.append(_label_counts(name, sides.labels))
     return _figures(config, cutoffs, counts, totals)
 
 

@@ -259,3 +259,19 @@ def test_every_cutoff_has_the_best_matching(seed: int, num_p: int, num_l: int) -
         assert sums[k, 3] == pytest.approx(best / 1e6)
         assert sums[k, 0] == sums[k, 5] == count
         assert sums[k, 1] == len(present) - count
+
+
+@given(st.integers(0, 2**32), st.integers(1, 12))
+def test_parts_hold_every_box_once_and_whole_frames(seed: int, at_once: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, m = int(rng.integers(0, 12)), int(rng.integers(0, 12))
+    truth = WaymoBoxes.labels(rng.integers(0, 5, n), np.ones((n, 7)), np.ones(n), np.ones(n))
+    found = WaymoBoxes.predictions(rng.integers(0, 5, m), np.ones((m, 7)), np.ones(m), rng.random(m))
+    whole = BothSides.of(truth, found)
+    parts = list(whole.parts(at_once))
+    assert [i for p in parts for i in p.ids] == whole.ids.tolist()
+    assert [f for p in parts for f in p.predictions.frame] == whole.predictions.frame.tolist()
+    assert [f for p in parts for f in p.labels.frame] == whole.labels.frame.tolist()
+    for p in parts:
+        assert np.repeat(p.ids, np.diff(p.start_p)).tolist() == p.predictions.frame.tolist()
+        assert np.repeat(p.ids, np.diff(p.start_l)).tolist() == p.labels.frame.tolist()
