@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import waymo_fixture
 import waymo_scenes
 
+from data_tools.submit_messages import OBJECTS
+from data_tools.wire import decode
 from drive.scores.waymo_boxes import WaymoBoxes
 from drive.scores.waymo_config import LongitudinalTolerance, WaymoConfig
 from drive.scores.waymo_detection import evaluate
@@ -124,7 +127,25 @@ def tied(seed: int) -> dict[str, np.ndarray]:
     return detection(seed, waymo_scenes.tied_scene)
 
 
-KINDS = {"detection": detection, "coincident": coincident, "tied": tied, "tracking": tracking, "motion": motion}
+def fixture_scene(folder: Path) -> dict[str, np.ndarray]:
+    """The official fixture, read by our own decoder."""
+    files = [decode((folder / name).read_bytes(), OBJECTS)["objects"] for name in waymo_fixture.FILES]
+    return waymo_fixture.scene(*files)
+
+
+def fixture(_: int) -> dict[str, np.ndarray]:
+    """The figures of the official fixture."""
+    return detection(0, lambda _: (fixture_scene(waymo_fixture.FOLDER), waymo_scenes.CHALLENGE))
+
+
+KINDS = {
+    "detection": detection,
+    "coincident": coincident,
+    "tied": tied,
+    "fixture": fixture,
+    "tracking": tracking,
+    "motion": motion,
+}
 
 
 def main() -> None:
