@@ -13,6 +13,7 @@ from drive.errors import UserError
 from drive.logs.store import Log
 
 RETURNS = (1, 2)
+PROJECTION = ("camera_1", "u_1", "v_1", "camera_2", "u_2", "v_2")
 _AGAIN = "copy the file again"
 
 
@@ -57,73 +58,63 @@ def read_scan(
             be smeared, so their absence is an error.
         projections: also where each point stands in the images (columns camera_1, u_1, v_1, camera_2, u_2, v_2).
     """
-    parts: list[tuple[int, Returns]] = []
-    residues: dict[int, Residue] = {}
-    labels, cameras = [], []
-    pose = None
+    images: dict[int, np.ndarray] = {}
+    here = f"{place}: {laser.name}"
     for number in RETURNS:
-        images = message.get(f"return{number}", {})
-        here = f"{place}: {laser.name} return {number}"
-        image = matrix(images.get("range_image"), here)
-        if image is None:
-            continue
-        if needs_pose and pose is None:  # the second return was fired from the poses of the first
-            pose = matrix(message.get("return1", {}).get("pose"), f"{here}: pixel poses")
-            if pose is None:
-                raise UserError(here, "has no pixel poses", "give records that hold them (v2: folder lidar_pose)")
-        found = to_points(image, laser, pose, ego_from_global, here)
-        parts.append((number, found))
-        residues[number] = _residue(image)
-        labels.append(_picked(images.get("segmentation"), image, found, 2, f"{here}: segmentation"))
-        if projections:
-            cameras.append(_picked(images.get("camera_projection"), image, found, 6, f"{here}: projection"))
-    return _joined(parts, residues, labels, cameras) if parts else None
-
-
-def _joined(
-    parts: list[tuple[int, Returns]], residues: dict[int, Residue], labels: list[np.ndarray | None],
-    cameras: list[np.ndarray | None],
-) -> Scan:  # fmt: skip
-    sizes = [len(found.points) for _, found in parts]
-    flags = np.concatenate([found.nlz for _, found in parts])
-    extra = {
-        "range": np.concatenate([found.range_m for _, found in parts]),
-        "return": np.repeat(np.array([number for number, _ in parts], np.uint8), sizes),
-        "row": np.concatenate([found.row for _, found in parts]),
-        "column": np.concatenate([found.column for _, found in parts]),
-        "nlz": np.where(flags == 1, 1, np.where(flags == -1, -1, 0)).astype(np.int8),
-    }
-    if cameras:
-        both = _filled(cameras, sizes, 6)
-        for k, name in enumerate(("camera_1", "u_1", "v_1", "camera_2", "u_2", "v_2")):
-            extra[name] = both[:, k].astype(np.int16)
-    semantic = instance = None
-    if any(label is not None for label in labels):
-        both = _filled(labels, sizes, 2)
-        instance, semantic = both[:, 0].copy(), both[:, 1].astype(np.uint16)
-    points = np.concatenate([found.points for _, found in parts])
-    return Scan(points, extra, residues, semantic, instance)
-
-
-def _filled(parts: list[np.ndarray | None], sizes: list[int], channels: int) -> np.ndarray:
-    """One array of both returns, zeros for a return that has none."""
-    whole = [np.zeros((n, channels), np.int32) if part is None else part for part, n in zip(parts, sizes, strict=True)]
-    return np.concatenate(whole)
-
-
-def _picked(value: Any, image: np.ndarray, found: Returns, channels: int, place: str) -> np.ndarray | None:
-    """int32 [P, channels] of the pixels that have a point; None where the matrix is absent."""
-    whole = matrix(value, place, integers=True)
-    if whole is None:
+        image = matrix(message.get(f"return{number}", {}).get("range_image"), f"{here} return {number}")
+        if image is not None:
+            images[number] = image
+    if not images:
         return None
-    if whole.shape != (*image.shape[:2], channels):
-        raise UserError(place, f"shape {list(whole.shape)} beside a range image {list(image.shape)}", _AGAIN)
-    picked = whole[found.row, found.column]
-    limit = 1 << 15 if channels == 6 else 1 << 16
-    bad = picked if channels == 6 else picked[:, 1]
-    if len(picked) and (bad.max() >= limit or bad.min() < (-limit if channels == 6 else 0)):
-        raise UserError(place, "holds a number out of range", _AGAIN)
-    return picked
+    pose = None
+    if needs_pose:  # the second return was fired from the poses of the first
+        pose = matrix(message.get("return1", {}).get("pose"), f"{here}: pixel poses")
+        if pose is None:
+            raise UserError(here, "has no pixel poses", "give records that hold them (v2: folder lidar_pose)")
+    found = to_points(list(images.values()), laser, pose, ego_from_global, here)
+    extra = {
+        "range": found.range_m,
+        "return": np.repeat(np.array(list(images), np.uint8), found.counts),
+        "row": found.row,
+        "column": found.column,
+        "nlz": found.nlz,
+    }
+    if projections:
+        where = _picked(message, "camera_projection", images, found, 6, here)
+        where = np.zeros((len(found.points), 6), np.int32) if where is None else where
+        extra |= {name: where[:, k].astype(np.int16) for k, name in enumerate(PROJECTION)}
+    labels = _picked(message, "segmentation", images, found, 2, here)
+    return Scan(
+        found.points,
+        extra,
+        {number: _residue(image) for number, image in images.items()},
+        None if labels is None else labels[:, 1].astype(np.uint16),
+        None if labels is None else labels[:, 0].copy(),
+    )
+
+
+def _picked(
+    message: dict[str, Any], field: str, images: dict[int, np.ndarray], found: Returns, channels: int, place: str
+) -> np.ndarray | None:
+    """int32 [P, channels] of the pixels that have a point, 0 for a return without this matrix; None = no return has
+    one."""
+    picked = np.zeros((len(found.points), channels), np.int32)
+    seen = False
+    for index, (number, image) in enumerate(images.items()):
+        here = f"{place} return {number}: {field}"
+        whole = matrix(message[f"return{number}"].get(field), here, integers=True)
+        if whole is None:
+            continue
+        if whole.shape != (*image.shape[:2], channels):
+            raise UserError(here, f"shape {list(whole.shape)} beside a range image {list(image.shape)}", _AGAIN)
+        part = found.image(index)
+        picked[part] = whole[found.row[part], found.column[part]]
+        seen = True
+    low, high = (-(1 << 15), 1 << 15) if channels == 6 else (0, 1 << 16)
+    bounded = picked if channels == 6 else picked[:, 1]
+    if len(picked) and (bounded.max() >= high or bounded.min() < low):
+        raise UserError(f"{place}: {field}", "holds a number out of range", _AGAIN)
+    return picked if seen else None
 
 
 def _residue(image: np.ndarray) -> Residue:
@@ -136,8 +127,11 @@ def _residue(image: np.ndarray) -> Residue:
 
 
 def _first_empty(image: np.ndarray) -> np.ndarray:
-    empty = np.flatnonzero(~(image[..., 0].reshape(-1) > 0))
-    return image.reshape(-1, CHANNELS)[empty[0]].copy() if len(empty) else np.zeros(CHANNELS, np.float32)
+    for row in image:
+        empty = np.flatnonzero(~(row[:, 0] > 0))
+        if len(empty):
+            return row[empty[0]].copy()
+    return np.zeros(CHANNELS, np.float32)
 
 
 @njit(cache=True, nogil=True)

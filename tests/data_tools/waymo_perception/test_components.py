@@ -208,7 +208,7 @@ def test_any_subset(tmp_path: Path) -> None:
     assert log.frame(0).rows == {"LIDAR_TOP": 0, "LIDAR_FRONT": 0}
     assert len(log.boxes(0).boxes) == 0
     shutil.rmtree(raw / "lidar_pose")
-    with pytest.raises(UserError, match="LIDAR_TOP return 1: has no pixel poses.*lidar_pose"):
+    with pytest.raises(UserError, match="LIDAR_TOP: has no pixel poses.*lidar_pose"):
         convert(raw, tmp_path / "nopose")
     shutil.rmtree(raw / "lidar")
     assert convert(raw, tmp_path / "bare").frame(0).rows == {}

@@ -216,7 +216,7 @@ def spoil(frames: list[dict[str, Any]], change: Callable[[list[dict[str, Any]]],
         (lambda f: f[1]["laser_labels"][1]["box"].update(width=0.0), "not a box"),
         (lambda f: f[1]["lasers"][1].update(name=5), "laser 5 is not calibrated"),
         (lambda f: f[1]["lasers"].append(f[1]["lasers"][1]), "LIDAR_TOP occurs twice"),
-        (lambda f: f[1]["lasers"][1]["return1"].pop("pose"), "LIDAR_TOP return 1: has no pixel poses"),
+        (lambda f: f[1]["lasers"][1]["return1"].pop("pose"), "LIDAR_TOP: has no pixel poses"),
         (
             lambda f: f[1]["lasers"][0]["return1"].update(range_image=compressed(empty_image(3, 6))[:-4]),
             "LIDAR_FRONT return 1: its zlib stream is cut off",

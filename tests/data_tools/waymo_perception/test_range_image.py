@@ -27,7 +27,7 @@ def test_hand_made_image() -> None:
     image = empty_image(2, 4)
     image[0, 1] = 10.0, 0.5, 0.25, -1.0
     image[1, 2] = 2.0, 4.0, 0.0, 1.0
-    found = to_points(image, FLAT, None, np.eye(4), "here")
+    found = to_points([image], FLAT, None, np.eye(4), "here")
     diagonal, down = 10 / np.sqrt(2), 2 * np.cos(np.pi / 6) / np.sqrt(2)
     wanted = [[1 + diagonal, 2 + diagonal, 3, 0.5, 0.25], [1 + down, 2 - down, 2, 4.0, 0.0]]
     np.testing.assert_allclose(found.points, wanted, rtol=0, atol=1e-6)
@@ -41,7 +41,7 @@ def test_azimuth_correction_turns_column_zero_backwards() -> None:
     turned[:2, :2] = [[0, -1], [1, 0]]  # mounted turned to the left
     image = empty_image(2, 4)
     image[0, 0, 0] = 8.0
-    found = to_points(image, Laser("TOP", turned, np.array([-0.1, 0.0]), 0, 0), None, np.eye(4), "here")
+    found = to_points([image], Laser("TOP", turned, np.array([-0.1, 0.0]), 0, 0), None, np.eye(4), "here")
     np.testing.assert_allclose(found.points[0, :3], [-8 / np.sqrt(2), 8 / np.sqrt(2), 0], atol=1e-5)
 
 
@@ -60,7 +60,7 @@ def test_pixel_pose_moves_the_point() -> None:
     frame = np.eye(4)
     frame[:3, 3] = 101.0, 200.0, 0.0
     laser = Laser("TOP", np.eye(4), np.array([0.0]), 0, 0)
-    found = to_points(image, laser, pose, invert(frame), "here")
+    found = to_points([image], laser, pose, invert(frame), "here")
     np.testing.assert_allclose(found.points[0, :3], [-1.0, 7.0, 0.0], atol=1e-5)
 
 
@@ -74,8 +74,8 @@ def test_pixel_poses_against_matrices(seed: int, spread: float) -> None:
     pose = pose.astype(np.float32)
     frame = np.eye(4)
     frame[:3, 3] = 40_000.25, -20_000.5, 30.0
-    found = to_points(image, FLAT, pose, invert(frame), "here")
-    still = to_points(image, FLAT, None, np.eye(4), "here").points[:, :3].astype(np.float64)
+    found = to_points([image], FLAT, pose, invert(frame), "here")
+    still = to_points([image], FLAT, None, np.eye(4), "here").points[:, :3].astype(np.float64)
     for k, (roll, pitch, yaw, *place) in enumerate(pose.reshape(-1, 6).astype(np.float64)):
         a, b, c, d, e, f = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
         turn = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1]]) @ np.array([[c, 0, d], [0, 1, 0], [-d, 0, c]])
@@ -113,7 +113,7 @@ def test_golden_frame_of_the_official_package() -> None:
 
 
 def test_empty_image_has_no_points() -> None:
-    found = to_points(empty_image(2, 4), FLAT, None, np.eye(4), "here")
+    found = to_points([empty_image(2, 4)], FLAT, None, np.eye(4), "here")
     assert found.points.shape == (0, 5)
 
 
@@ -121,16 +121,16 @@ def test_shapes_and_numbers_that_do_not_fit() -> None:
     pose = np.zeros((2, 3, 6), np.float32)
     image = empty_image(2, 4)
     with pytest.raises(UserError, match=r"here: pixel poses of shape \[2, 3, 6\]"):
-        to_points(image, FLAT, pose, np.eye(4), "here")
+        to_points([image], FLAT, pose, np.eye(4), "here")
     with pytest.raises(UserError, match="2 beams for 3 rows"):
-        to_points(empty_image(3, 4), FLAT, None, np.eye(4), "here")
+        to_points([empty_image(3, 4)], FLAT, None, np.eye(4), "here")
     with pytest.raises(UserError, match=r"not \[H, W, 4\]"):
-        to_points(image[..., :3], FLAT, None, np.eye(4), "here")
+        to_points([image[..., :3]], FLAT, None, np.eye(4), "here")
     for channel in (0, 1, 2):
         image[1, 3] = 1.0
         image[1, 3, channel] = np.inf
-        with pytest.raises(UserError, match="row 1 column 3 gives a point that is not finite"):
-            to_points(image, FLAT, None, np.eye(4), "here")
+        with pytest.raises(UserError, match="row 1 column 3 of return 1 gives a point that is not finite"):
+            to_points([image], FLAT, None, np.eye(4), "here")
     for dims in ((2, 4), (2, 4, 3), (0, 4, 4), (-2, -4, 4), (1 << 20, 1, 1)):
         with pytest.raises(UserError, match="cannot have the shape"):
             shaped(np.zeros(32, np.float32), dims, "here")
@@ -155,7 +155,7 @@ def test_extrinsic_applies_before_the_pose() -> None:
     image[0, 1, 0] = 10.0
     pose = np.zeros((2, 4, 6), np.float32)
     pose[..., 2] = np.pi / 2
-    still = to_points(image, FLAT, None, np.eye(4), "here").points[0, :3]
-    turned = to_points(image, FLAT, pose, np.eye(4), "here").points[:, :3]
+    still = to_points([image], FLAT, None, np.eye(4), "here").points[0, :3]
+    turned = to_points([image], FLAT, pose, np.eye(4), "here").points[:, :3]
     quarter = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     np.testing.assert_allclose(turned, transform_points(quarter, still[None].astype(np.float64)), atol=1e-5)
