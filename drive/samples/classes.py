@@ -99,6 +99,21 @@ NUPLAN_CLASSES = ClassMap(
     },
 )
 
+# The ontology of Toyota Research Institute's DGP scenes and of DDAD, grouped as they are of use to a detector.
+DGP_CLASSES = ClassMap(
+    names=("car", "truck", "bus", "trailer", "pedestrian", "motorcycle", "bicycle"),
+    from_source={
+        "Car": "car",
+        "Truck": "truck",
+        "Bus/RV/Caravan": "bus",
+        "Trailer": "trailer",
+        "Towed Object": "trailer",
+        "Person": "pedestrian",
+        "Motorcycle": "motorcycle",
+        "Bicycle": "bicycle",
+    },
+)
+
 WAYMO_CLASSES = ClassMap(
     names=("vehicle", "pedestrian", "cyclist"),
     from_source={"TYPE_VEHICLE": "vehicle", "TYPE_PEDESTRIAN": "pedestrian", "TYPE_CYCLIST": "cyclist"},
