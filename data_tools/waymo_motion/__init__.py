@@ -25,8 +25,8 @@ Decisions:
   the map is sampled points: features are put together again by their ids, kinds by Waymo's type numbers; lanes have no
   successors and no neighbours there.
 - Lidar points are moved into the ego frame of their step (sensors with the identity as extrinsics, as the source's
-  vehicle frame has another origin than its boxes); both returns, ``return_number`` 1 or 2. Calibrations and vehicle
-  poses are kept in the tables ``lidar_calibration`` and ``vehicle_pose``. Camera tokens: table ``camera_tokens``.
+  vehicle frame has another origin than its boxes); both returns, columns as in the perception data. Calibrations and
+  vehicle poses are kept in the tables ``lidar_calibration`` and ``vehicle_pose``. Camera tokens: ``camera_tokens``.
 - GPUDrive's marks for missing values (-10000) stand only where ``valid`` is false; its ``mark_as_expert`` and goal are
   in ``track_attributes``. Files without ``metadata`` do not tell which object is the ego.
 """

@@ -14,15 +14,16 @@ import pyarrow as pa
 from data_tools.scenario_log import Scenario, ego_poses
 from data_tools.waymo_motion.messages import DELTA_ENCODED, FRAME_LASER_DATA
 from data_tools.waymo_perception.checks import pose_matrix, required
-from data_tools.waymo_perception.range_image import Laser, inflate, to_points
-from data_tools.waymo_perception.sensors import COLUMNS, add_lidars
+from data_tools.waymo_perception.range_image import Laser, inflate
+from data_tools.waymo_perception.scans import Scan, read_scan
+from data_tools.waymo_perception.sensors import add_lidars
 from data_tools.wire import WireError, decode, encode
 from drive.errors import UserError
 from drive.geometry.rigid import from_translation_rotation, invert, quaternion_from_yaw
 from drive.logs.writer import LogWriter
 
 MAX_VALUES = 1 << 26  # numbers of one image: 60 times those of the largest real one
-_TOP = 1  # turns while the vehicle drives: each of its pixels has a pose of its own
+_TURNING = "LIDAR_TOP"  # turns while the vehicle drives: each of its pixels has a pose of its own
 _AGAIN = "copy the file again"
 
 
@@ -92,12 +93,12 @@ def add_lidar(log: LogWriter, scenario: Scenario, frames: list[dict[str, Any]]) 
             if name not in lasers or lasers[name].name in rows[-1]:
                 raise UserError(where, f"laser {name} has no calibration or is there twice", _AGAIN)
             label = lasers[name].name
-            if name == _TOP and given.get("return1") and not given["return1"].get("pose"):
-                raise UserError(f"{where}: {label}", "the range image comes without the poses of its pixels", _AGAIN)
-            points, returns = _points(given, lasers[name], pose, ego_from_global, f"{where}: {label}")
+            scan = _scan(given, lasers[name], pose, ego_from_global, f"{where}: {label}")
+            if scan is None:
+                continue
             stamp = scenario.start_ns + round(float(scenario.seconds[step]) * 1e9)
             rows[-1][label] = log.add_sweep(
-                label, stamp, points, translation[step], rotation[step], extra={"return_number": returns},
+                label, stamp, scan.points, translation[step], rotation[step], extra=scan.extra,
                 is_key_frame=True, source_timestamp=stamp, source_name=f"laser_data[{step}]",
             )  # fmt: skip
     log.add_table("vehicle_pose", pa.Table.from_pylist(poses, schema=_POSES))
@@ -111,34 +112,32 @@ def _calibrations(frame: dict[str, Any]) -> bytes:
     return encode({"calibrations": frame["calibrations"]}, FRAME_LASER_DATA)
 
 
-def _points(
+def _scan(
     given: dict[str, Any], laser: Laser, vehicle: np.ndarray, ego_from_global: np.ndarray, place: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [P, 5] points of both returns in the ego frame and uint8 [P], the number of the return."""
+) -> Scan | None:
+    """The sweep of one compressed laser message in the ego frame; `vehicle`: global from vehicle, [4, 4]."""
+    message: dict[str, dict[str, np.ndarray]] = {}
+    for name in ("return1", "return2"):
+        images = given.get(name, {})
+        message[name] = {key: decode_delta(data, f"{place}: {name}") for key, data in images.items() if data}
+        if "range_image" in message[name]:
+            image = message[name]["range_image"]
+            if image.shape[2] not in (3, 4):
+                raise UserError(f"{place}: {name}", f"a range image with {image.shape[2]} channels", _AGAIN)
+            # The no-label-zone flag may be missing: 0 = not told.
+            message[name]["range_image"] = np.pad(image, ((0, 0), (0, 0), (0, 4 - image.shape[2]))).astype(np.float32)
+    if laser.name != _TURNING:
+        # All pixels at the pose of the whole frame: the identity in the vehicle frame.
+        for images in message.values():
+            if "range_image" in images:
+                message["return1"]["pose"] = np.zeros((*images["range_image"].shape[:2], 6), np.float32)
+        return read_scan(message, laser, ego_from_global @ vehicle, place, needs_pose=True)
     # Global coordinates are large: all of them are taken relative to the vehicle before anything becomes float32.
     home = np.eye(4)
-    home[:3, :3] = vehicle[:3, :3]
-    pixel_pose = None
-    if encoded := given.get("return1", {}).get("pose"):
-        pose = decode_delta(encoded, f"{place}: pixel poses")
+    home[:3, 3] = vehicle[:3, 3]
+    if (pose := message["return1"].get("pose")) is not None:
         if pose.shape[2] != 6:
             raise UserError(place, f"pixel poses with {pose.shape[2]} channels, not 6", _AGAIN)
         pose[..., 3:] -= vehicle[:3, 3]
-        pixel_pose = pose.astype(np.float32)
-    ego_from_vehicle = ego_from_global @ vehicle
-    clouds, numbers = [np.zeros((0, len(COLUMNS)), np.float32)], [np.zeros(0, np.uint8)]
-    for number in (1, 2):
-        encoded = given.get(f"return{number}", {}).get("range_image")
-        if not encoded:
-            continue
-        where = f"{place}: return {number}"
-        image = decode_delta(encoded, where)
-        if image.shape[2] not in (3, 4):
-            raise UserError(where, f"a range image with {image.shape[2]} channels", _AGAIN)
-        # The no-label-zone flag may be missing: it is not used.
-        image = np.pad(image, ((0, 0), (0, 0), (0, 4 - image.shape[2]))).astype(np.float32)
-        found = to_points(image, laser, pixel_pose, invert(home), where)
-        xyz = found.points[:, :3].astype(np.float64) @ ego_from_vehicle[:3, :3].T + ego_from_vehicle[:3, 3]
-        clouds.append(np.concatenate([xyz.astype(np.float32), found.points[:, 3:]], axis=1))
-        numbers.append(np.full(len(xyz), number, np.uint8))
-    return np.concatenate(clouds), np.concatenate(numbers)
+        message["return1"]["pose"] = pose.astype(np.float32)
+    return read_scan(message, laser, ego_from_global @ home, place, needs_pose=True)

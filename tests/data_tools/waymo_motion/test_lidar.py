@@ -11,13 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_tools.tfrecord import frame_record
 from data_tools.verify import verify_log
 from data_tools.waymo_motion import MotionLog, Options, convert_log, list_logs
 from data_tools.waymo_motion.lidar import decode_delta, encode_delta
 from data_tools.waymo_motion.messages import DELTA_ENCODED
 from data_tools.wire import encode
 from drive.errors import UserError
+from drive.geometry.rigid import invert, transform_points
 from drive.logs.store import Log
+from tests.conftest import REPO
 from tests.data_tools.waymo_motion import records
 from tests.data_tools.waymo_motion.records import EAST, HEIGHT, WIDTH
 
@@ -92,7 +95,7 @@ def check_points(log: Log) -> None:
         np.testing.assert_allclose(top.points[16:, :3], expected(listed, 20), atol=2e-4)
         np.testing.assert_allclose(rear.points[:, :3], expected(uniform, 10), atol=2e-4)
         np.testing.assert_allclose(top.points[:, 3:], np.tile([0.5, 0.25], (32, 1)), atol=1e-6)
-        assert top.extra["return_number"].tolist() == [1] * 16 + [2] * 16
+        assert top.extra["return"].tolist() == [1] * 16 + [2] * 16
         np.testing.assert_allclose(top.global_from_ego[:3, 3], [EAST + step, -50, 2])
     assert log.frame(2).rows == {}
     assert log.table("lidar_calibration")["sensor"].to_pylist() == ["LIDAR_TOP", "LIDAR_REAR"]
@@ -130,6 +133,27 @@ def test_lidar_in_a_folder_of_its_own(tmp_path: Path) -> None:
 IMAGE = records.laser_frame(0)["lasers"][0]["return1"]["range_image"]
 
 
+def test_points_equal_the_official_ones(tmp_path: Path) -> None:
+    """Golden points of the official package: tests/official/compare_womd.py --golden (float64 after the polar step)."""
+    golden = np.load(REPO / "tests" / "golden" / "womd_lidar.npz")
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(frame_record(golden["record"].tobytes()))
+    convert_log(tmp_path, MotionLog(path, 0), tmp_path / "out", Options())
+    log = Log.open(tmp_path / "out" / "a.tfrecord_00000")
+    frame, names = log.frame(0), {"1": "LIDAR_TOP", "2": "LIDAR_FRONT"}
+    vehicle = np.array(log.table("vehicle_pose")["transform"][0].as_py()).reshape(4, 4)
+    keys = [key for key in golden.files if key != "record"]
+    assert len(keys) == 4
+    for key in keys:
+        _, laser, number = key.split("/")
+        sweep = log.sweep(names[laser], frame.rows[names[laser]])
+        mine = sweep.extra["return"] == int(number)
+        xyz = transform_points(invert(vehicle) @ frame.global_from_ego, sweep.points[mine, :3].astype(np.float64))
+        np.testing.assert_allclose(xyz, golden[key][:, 3:], rtol=0, atol=1e-5)
+        copied = np.column_stack([sweep.extra["range"][mine], sweep.points[mine, 3:]])
+        np.testing.assert_array_equal(copied, golden[key][:, :3].astype(np.float32))
+
+
 def _lidar(**changes: Any) -> dict[str, Any]:
     return records.laser_frame(0) | changes
 
@@ -144,8 +168,8 @@ def _lidar(**changes: Any) -> dict[str, Any]:
         ([_lidar(lasers=[{"name": 9}])], "laser 9"),
         ([_lidar(), _lidar(calibrations=[])], "calibrations are not those of the first"),
         ([_lidar(lasers=records.laser_frame(0)["lasers"][:1] * 2)], "there twice"),
-        ([_lidar(lasers=[{"name": 1, "return1": {"range_image": IMAGE}}])], "without the poses of its pixels"),
-        ([_lidar(lasers=[{"name": 5, "return1": {"range_image": b"abc"}}])], "lidar of step 0: LIDAR_REAR: return 1"),
+        ([_lidar(lasers=[{"name": 1, "return1": {"range_image": IMAGE}}])], "no pixel poses"),
+        ([_lidar(lasers=[{"name": 5, "return1": {"range_image": b"abc"}}])], "lidar of step 0: LIDAR_REAR: return1"),
         ([_lidar(lasers=[{"name": 1, "return1": {"pose": IMAGE}}])], "4 channels, not 6"),
     ],
 )  # fmt: skip
