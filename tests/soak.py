@@ -1,4 +1,4 @@
-"""``make soak``: what the tests do briefly, at length: 10,000 damaged files a format, 50 kills of a conversion."""
+"""``make soak``: what the tests do briefly, at length: 10,000 damaged files a format, 50 kills, 8 loader processes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-sys.path.insert(0, str(TESTS / "data_tools"))
+sys.path[:0] = [str(TESTS / "data_tools"), str(TESTS / "samples")]
 
+import epoch  # noqa: E402
 import fuzzing  # noqa: E402
 import kills  # noqa: E402
 
 if __name__ == "__main__":
-    fuzzing.CASES, kills.KILLS = 10_000, 50
-    # Every module that uses the two, wherever it lies.
-    words = ("import check_reader", "import kills")
+    fuzzing.CASES, kills.KILLS, epoch.WORKERS = 10_000, 50, 8
+    # Every module that uses them, wherever it lies.
+    words = ("import check_reader", "import kills", "import epoch")
     users = sorted(path for path in TESTS.rglob("test_*.py") if any(word in path.read_text() for word in words))
     sys.exit(pytest.main(["-v", "--durations=20", *map(str, users)]))

@@ -68,7 +68,7 @@ def write(root: Path, points: np.ndarray) -> None:
 def test_the_schema_says_it_and_the_file_is_smaller(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     points = rng.normal(0, 30, (5000, 4)).astype(np.float32)
-    points[:, 3] = rng.integers(0, 255, 5000)
+    points[:, 2:] = 0  # a flat world: nothing is random about two of four columns
     sizes = {}
     for coding in ("raw", "lz4", "quantised"):
         with choosing(Choice(points=coding)):
@@ -77,7 +77,7 @@ def test_the_schema_says_it_and_the_file_is_smaller(tmp_path: Path) -> None:
         sizes[coding] = file.stat().st_size
         assert len(Log.open(tmp_path / coding / "a").points("L", 0)) == 5000
     assert sizes["quantised"] < 0.8 * sizes["raw"]
-    assert sizes["lz4"] < sizes["raw"]
+    assert sizes["lz4"] < 0.9 * sizes["raw"]
     metadata = pa.ipc.open_file(str(tmp_path / "quantised" / "a" / "lidar_L.arrow")).schema.metadata
     assert metadata == {b"step_m": b"0.001953125", b"error_bound_m": b"0.0009765625"}
 
