@@ -216,19 +216,19 @@ def view_command(argv: Sequence[str]) -> int:
         logs = scoring_logs(experiment)
         provenance = Provenance((experiment.seed,), experiment.hash(), "detections.arrow")
         report = score_file(run / "detections.arrow", logs, _score_classes(experiment.data.class_map), provenance)
-        runs.append(RunSummary.of_folder(run, report, name=run.name, facts=_kitti_facts(run, logs)))
+        runs.append(RunSummary.of_folder(run, report, name=run.name, facts=_own_facts(run, logs)))
     page.parent.mkdir(parents=True, exist_ok=True)
     write_report(page, runs, logs, title=" and ".join(run.name for run in runs))
     print(page)
     return 0
 
 
-def _kitti_facts(run: Path, logs: Sequence[Path]) -> dict[str, float]:
-    """KITTI's own figures of a scored run, beside the page's centre-distance ones; nothing for other data sets."""
-    scores = run / "scores.json"
-    if Log.open(logs[0]).dataset != KITTI or not scores.is_file():
+def _own_facts(run: Path, logs: Sequence[Path]) -> dict[str, float]:
+    """The figures of the data set's own metric, beside the page's centre-distance ones; nothing where it has none."""
+    scores, dataset = run / "scores.json", Log.open(logs[0]).dataset
+    if dataset not in METRIC_OF or not scores.is_file():
         return {}
-    figures = json.loads(scores.read_text())
-    return {
-        f"KITTI AP R40 {k}": v for k, v in figures.items() if k.endswith("3d.points5_iou05") and isinstance(v, float)
-    }
+    known = {k: v for k, v in json.loads(scores.read_text()).items() if isinstance(v, float)}
+    if dataset == KITTI:
+        return {f"KITTI AP R40 {k}": v for k, v in known.items() if k.endswith("3d.points5_iou05")}
+    return {f"Waymo {k}": v for k, v in known.items() if k.startswith(("mAP", "AP.OBJECT_TYPE", "APH.OBJECT_TYPE"))}

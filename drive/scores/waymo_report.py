@@ -197,6 +197,8 @@ def place_predictions(
     frame, boxes, scores = frame[keep], detections.boxes[keep], detections.scores[keep]
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise UserError(place, "a box is not finite", "look for a diverged model")
+    if len(boxes) and boxes[:, 3:6].min() < 0:
+        raise UserError(place, "a box has a negative size", "write length, width and height in metres")
     hidden = np.zeros(len(frame), dtype=bool)
     for row, polygons in truth.zones.items():
         here = np.flatnonzero(frame == row)

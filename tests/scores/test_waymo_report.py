@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from configs.waymo_swformer import experiment
 from drive.boxes.detections import DetectionSet, write_detections
 from drive.errors import UserError
 from drive.geometry.rigid import quaternion_from_yaw
@@ -17,6 +18,7 @@ from drive.logs.writer import LogWriter
 from drive.runs import ScoreArguments, score_command
 from drive.runs import score as drive_score
 from drive.samples.classes import NUSCENES_CLASSES, WAYMO_CLASSES, ClassMap
+from drive.scores.report import Report
 from drive.scores.waymo_report import WaymoReport, load_waymo_truth, score_waymo
 from drive.scores.waymo_zones import touches_zone
 
@@ -123,6 +125,8 @@ def test_other_classes_have_types_or_are_refused(waymo_log: Path) -> None:
         score_waymo(dataclasses.replace(found, logs=["a", "b"]), truth)
     with pytest.raises(UserError, match="not finite"):
         score_waymo(dataclasses.replace(found, boxes=np.full((3, 9), np.nan, np.float32)), truth)
+    with pytest.raises(UserError, match="negative size"):
+        score_waymo(dataclasses.replace(found, boxes=-found.boxes), truth)
     with pytest.raises(UserError, match="no labelled frame"):
         load_waymo_truth([], WAYMO_CLASSES)
 
@@ -140,6 +144,24 @@ def test_drive_score(waymo_log: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert written[f"AP.{VEHICLE}2"] == pytest.approx(2 / 3, abs=1e-6)
     report = drive_score(ScoreArguments(tmp_path / "detections.arrow", logs=(waymo_log,), metric="waymo"))
     assert isinstance(report, WaymoReport)
+
+
+def test_a_run_on_waymo_logs_gets_waymos_metric(waymo_log: Path, tmp_path: Path) -> None:
+    """Without --metric; with --metric nuscenes the run's own classes by centre distance."""
+    recipe = experiment()
+    recipe = dataclasses.replace(
+        recipe, data=dataclasses.replace(recipe.data, val_logs=(str(waymo_log),), val_split="")
+    )
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text(recipe.to_json())
+    write_detections(run / "detections.arrow", detections(CARS[[0, 3]], [0, 0]))
+    report = drive_score(ScoreArguments(run, again=False))
+    assert isinstance(report, WaymoReport)
+    written = json.loads((run / "scores.json").read_text())
+    assert (written["metric"], written["config_hash"]) == ("waymo_detection", recipe.hash())
+    assert written[f"AP.{VEHICLE}2"] == pytest.approx(2 / 3, abs=1e-6)
+    assert isinstance(drive_score(ScoreArguments(run, again=False, metric="nuscenes")), Report)
 
 
 def test_zones_of_any_shape() -> None:
