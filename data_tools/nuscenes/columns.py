@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from data_tools.nuscenes import tables
-from data_tools.nuscenes.layout import NotFlatError
 from data_tools.nuscenes.scan import Columns, scan
 from drive.errors import UserError
+from drive.logs.json_layout import NotFlatError
 
 WANTED = {
     "sample_data": {

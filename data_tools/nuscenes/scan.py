@@ -17,14 +17,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data_tools.nuscenes.layout import Layout, NotFlatError, learn_layout
-from data_tools.nuscenes.record_pass import FLAG, LINK, REAL, SKIP, TEXT, TOKEN, WHOLE, read_records
+from drive.logs.json_layout import NotFlatError, learn_layout
+from drive.logs.json_plan import PAD, RecordPlan
+from drive.logs.json_records import read_records
 
 BUFFER_BYTES = 1 << 20
 RECORD_BYTES = 1 << 16  # a longer record is not looked at
-_PAD = 64
-# "real" is one number, "real3" three in a list.
-KINDS = {"token": TOKEN, "link": LINK, "whole": WHOLE, "flag": FLAG, "text": TEXT}
 
 
 @dataclass(frozen=True)
@@ -40,57 +38,6 @@ class Columns:
     values: dict[str, np.ndarray]
 
 
-def _kind(name: str) -> tuple[int, int]:
-    return (REAL, int(name[4:] or 0)) if name.startswith("real") else (KINDS[name], 0)
-
-
-class _Plan:
-    """What to compare and where to put what, as arrays for the compiled pass."""
-
-    def __init__(self, layout: Layout, wanted: Mapping[str, str]) -> None:
-        if not set(wanted) <= set(layout.fields):
-            raise NotFlatError
-        kinds = [_kind(wanted[name]) if name in wanted else (SKIP, 0) for name in layout.fields]
-        self.names = [name for name in layout.fields if name in wanted]
-        self.kind = np.array([kind for kind, _ in kinds], np.int64)
-        self.width = np.array([width for _, width in kinds], np.int64)
-        self.column = np.zeros(len(kinds), np.int64)
-        self.sizes = [0, 0, 0]  # keys, wholes, reals
-        for k, (kind, width) in enumerate(kinds):
-            group = {TOKEN: 0, LINK: 0, REAL: 2}.get(kind, 1)
-            self.column[k] = self.sizes[group]
-            if kind != SKIP:
-                self.sizes[group] += max(width, 1) if kind == REAL else 2 if kind == TEXT else 1
-        pieces = (*layout.pieces, layout.between)
-        self.cut = np.cumsum([0, *map(len, pieces)]).astype(np.int64)
-        self.literal = np.frombuffer(b"".join(pieces) + bytes(_PAD), np.uint8)
-        self.lead = len(layout.between) - layout.between.index(b"{")
-        self.shortest = sum(map(len, layout.pieces)) + len(kinds)
-        self.fields = layout.fields
-
-    def finish(self, parts: list[_Part]) -> dict[str, np.ndarray]:
-        """Columns by name; the parts' own columns are let go one after the other."""
-        keys = [_joined([part.keys[slot] for part in parts]) for slot in range(self.sizes[0])]
-        for part in parts:
-            part.keys = part.keys[:0]
-        wholes = parts[0].wholes if len(parts) == 1 else np.concatenate([part.wholes for part in parts], axis=1)
-        for part in parts:
-            part.wholes = part.wholes[:0]
-        reals = _joined([part.reals for part in parts])
-        found: dict[str, np.ndarray] = {}
-        for k, name in enumerate(self.fields):
-            kind, slot, width = int(self.kind[k]), int(self.column[k]), int(self.width[k])
-            if kind in (TOKEN, LINK):
-                found[name] = keys[slot]
-            elif kind == REAL:
-                found[name] = reals[:, slot : slot + width] if width else reals[:, slot]
-            elif kind == TEXT:
-                found[name] = wholes[slot : slot + 2].T
-            elif kind != SKIP:
-                found[name] = wholes[slot].astype(bool) if kind == FLAG else wholes[slot]
-        return found
-
-
 @dataclass
 class _Part:
     """Columns of one range of the file, by kind; `end`: one past its last record."""
@@ -100,6 +47,18 @@ class _Part:
     wholes: np.ndarray
     reals: np.ndarray
     end: int
+
+
+def _finish(plan: RecordPlan, parts: list[_Part]) -> dict[str, np.ndarray]:
+    """Columns by name; the parts' own columns are let go one after the other."""
+    keys = [_joined([part.keys[slot] for part in parts]) for slot in range(plan.sizes[0])]
+    for part in parts:
+        part.keys = part.keys[:0]
+    wholes = parts[0].wholes if len(parts) == 1 else np.concatenate([part.wholes for part in parts], axis=1)
+    for part in parts:
+        part.wholes = part.wholes[:0]
+    reals = _joined([part.reals for part in parts])
+    return plan.by_name(keys, wholes, reals)
 
 
 def _joined(arrays: list[np.ndarray]) -> np.ndarray:
@@ -113,7 +72,7 @@ def scan(path: Path, wanted: Mapping[str, str], *, threads: int | None = None) -
         layout = learn_layout(file.read(4 * RECORD_BYTES))
         if layout is None:
             raise NotFlatError  # so small that anybody may read it
-        plan = _Plan(layout, wanted)
+        plan = RecordPlan(layout, wanted)
         count = threads or os.cpu_count() or 1
         begins = [len(layout.head)]
         for i in range(1, count if size > 32 * BUFFER_BYTES else 1):
@@ -130,12 +89,12 @@ def scan(path: Path, wanted: Mapping[str, str], *, threads: int | None = None) -
     finish = np.empty_like(starts)
     finish[:-1] = starts[1:] - (len(layout.between) - plan.lead)
     finish[-1] = parts[-1].end
-    return Columns(starts, finish, plan.finish(parts))
+    return Columns(starts, finish, _finish(plan, parts))
 
 
-def _scan_range(path: Path, plan: _Plan, begin: int, end: int, size: int) -> _Part:
+def _scan_range(path: Path, plan: RecordPlan, begin: int, end: int, size: int) -> _Part:
     """Records whose first value stands at `begin` and on, up to the record that ends at `end` (-1: the file's last)."""
-    buffer = np.zeros(BUFFER_BYTES + _PAD, np.uint8)
+    buffer = np.zeros(BUFFER_BYTES + PAD, np.uint8)
     view = buffer.data[:BUFFER_BYTES]
     # Room for as many records as could be there; the system gives memory only to what is written.
     room = ((end if end >= 0 else size) - begin) // plan.shortest + 2
@@ -148,7 +107,7 @@ def _scan_range(path: Path, plan: _Plan, begin: int, end: int, size: int) -> _Pa
             file.seek(position)
             want = BUFFER_BYTES if end < 0 else min(BUFFER_BYTES, end - position)
             got = _fill(file, view[:want])
-            buffer[got : got + _PAD] = 0
+            buffer[got : got + PAD] = 0
             rows, behind, stopped = read_records(
                 buffer, 0, got, position, plan.literal, plan.cut, plan.kind, plan.width, plan.column, starts, keys,
                 wholes, reals, plan.lead, count,
@@ -156,14 +115,14 @@ def _scan_range(path: Path, plan: _Plan, begin: int, end: int, size: int) -> _Pa
             if rows == count:
                 raise NotFlatError
             count, here = rows, position + behind
-            last = stopped and end < 0 and size - here <= _PAD
+            last = stopped and end < 0 and size - here <= PAD
             if last:
                 file.seek(here)
-                if file.read(_PAD).strip() != b"]":
+                if file.read(PAD).strip() != b"]":
                     raise NotFlatError
             if last or here == end:
                 return _Part(starts[:count], keys[:, :count], wholes[:, :count], reals[:count], here)
-            if stopped and got - behind > step + _PAD:
+            if stopped and got - behind > step + PAD:
                 raise NotFlatError
             position = here + step  # checked there: `between` must stand before it
             if not _stands_before(file, plan, position):
@@ -180,7 +139,7 @@ def _fill(file: BinaryIO, view: memoryview) -> int:
     return got
 
 
-def _stands_before(file: BinaryIO, plan: _Plan, position: int) -> bool:
+def _stands_before(file: BinaryIO, plan: RecordPlan, position: int) -> bool:
     between = plan.literal[plan.cut[-2] : plan.cut[-1]].tobytes()
     file.seek(position - len(between))
     return file.read(len(between)) == between

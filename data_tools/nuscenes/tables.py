@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from data_tools.nuscenes.layout import NotFlatError
 from data_tools.nuscenes.scan import scan
 from drive.errors import UserError
+from drive.logs.json_layout import NotFlatError
 
 _DIGIT = np.full(256, 255, np.uint8)
 _DIGIT[list(b"0123456789abcdef")] = range(16)

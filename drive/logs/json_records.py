@@ -1,4 +1,8 @@
-"""The compiled pass over a buffer of records: values of the wanted columns, the others checked and left."""
+"""The compiled pass over a buffer of records: values of the wanted columns, the others checked and left.
+
+For whoever edits this or json_literals: numba's cache of a caller in another file does not see the change; remove the
+__pycache__ of drive/logs and drive/scores.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ SKIP, TOKEN, LINK, WHOLE, REAL, FLAG, TEXT = range(7)
 
 
 @njit(cache=True, nogil=True)
-def _same(data: np.ndarray, at: int, wanted: np.ndarray, start: int, end: int) -> bool:
+def same(data: np.ndarray, at: int, wanted: np.ndarray, start: int, end: int) -> bool:
     """Whether ``data[at:]`` begins with ``wanted[start:end]``; both have 8 bytes to spare."""
     length = end - start
     i = 0
@@ -34,7 +38,7 @@ def _skip_atom(data: np.ndarray, at: int, limit: int) -> int:
     if c == 34:
         end = string_end(data, at + 1, limit)
         return end + 1 if end >= 0 else -1
-    if c == 45 or 48 <= c <= 57:
+    if c == 45 or c == 78 or 48 <= c <= 57:
         _, end = real_number(data, at)
         return end
     word = load64(data, at) & np.uint64(0xFFFFFFFF)
@@ -46,7 +50,8 @@ def _skip_atom(data: np.ndarray, at: int, limit: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _gap(data: np.ndarray, at: int) -> int:
+def gap(data: np.ndarray, at: int) -> int:
+    """The first byte from `at` on that is no space."""
     while data[at] == 32 or data[at] == 10 or data[at] == 13 or data[at] == 9:
         at += 1
     return at
@@ -58,7 +63,7 @@ def _skip_value(data: np.ndarray, at: int, limit: int) -> int:
     if data[at] != 91:
         return _skip_atom(data, at, limit)
     depth = 1
-    at = _gap(data, at + 1)
+    at = gap(data, at + 1)
     if data[at] == 93:
         return at + 1
     while at < limit:
@@ -66,21 +71,21 @@ def _skip_value(data: np.ndarray, at: int, limit: int) -> int:
             depth += 1
             if depth > 2:
                 return -1
-            at = _gap(data, at + 1)
+            at = gap(data, at + 1)
             continue
         at = _skip_atom(data, at, limit)
         if at < 0:
             return -1
-        at = _gap(data, at)
+        at = gap(data, at)
         while data[at] == 93:
             depth -= 1
             at += 1
             if depth == 0:
                 return at
-            at = _gap(data, at)
+            at = gap(data, at)
         if data[at] != 44:
             return -1
-        at = _gap(data, at + 1)
+        at = gap(data, at + 1)
     return -1
 
 
@@ -130,19 +135,19 @@ def read_records(
             else:
                 listed = width[k] > 0
                 if listed:
-                    at = _gap(data, at + 1) if data[at] == 91 else -1
+                    at = gap(data, at + 1) if data[at] == 91 else -1
                 for i in range(max(width[k], 1)):
                     if at < 0:
                         break
                     reals[count, slot + i], at = real_number(data, at)
                     if listed and at >= 0:
-                        at = _gap(data, at)
+                        at = gap(data, at)
                         ends = i + 1 == width[k]
                         if data[at] != (93 if ends else 44):
                             at = -1
                         else:
-                            at = at + 1 if ends else _gap(data, at + 1)
-            if at < 0 or at >= limit or not _same(data, at, literal, cut[k], cut[k + 1]):
+                            at = at + 1 if ends else gap(data, at + 1)
+            if at < 0 or at >= limit or not same(data, at, literal, cut[k], cut[k + 1]):
                 good = False
                 break
             at += cut[k + 1] - cut[k]
@@ -151,7 +156,7 @@ def read_records(
         starts[count] = base + start
         count += 1
         behind = at
-        if not _same(data, at, literal, cut[fields], cut[fields + 1]):
+        if not same(data, at, literal, cut[fields], cut[fields + 1]):
             return count, behind, 1
         at += cut[fields + 1] - cut[fields]
     return count, behind, 0

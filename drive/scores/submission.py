@@ -15,6 +15,7 @@ import numpy as np
 from drive.errors import UserError
 from drive.geometry.box import VX, VY, YAW, transform_boxes
 from drive.geometry.rigid import quaternion_from_yaw
+from drive.logs.json_layout import NotFlatError
 from drive.scores.eval_boxes import ATTRIBUTES, NO_ATTRIBUTE, UNKNOWN_POINTS, EvalBoxes
 from drive.scores.submission_file import (
     MAX_BOXES_PER_FRAME,
@@ -23,8 +24,10 @@ from drive.scores.submission_file import (
     collector_paused,
     load_results,
     read_columns,
+    scan_results,
     write_results,
 )
+from drive.scores.submission_scan import codes
 
 __all__ = [
     "MAX_BOXES_PER_FRAME",
@@ -138,11 +141,19 @@ def read_submission(path: Path, frame_ids: Sequence[str], class_names: Sequence[
     Raises UserError: not JSON, no ``meta`` or ``results``, a frame that is missing, more than 500 boxes, a class or an
     attribute that does not exist, a field that is absent or of the wrong length, NaN (a velocity may be NaN: unknown).
     """
-    with collector_paused():
-        meta, records, frame, extra = load_results(path, frame_ids)
-        found = read_columns(records, frame, path, frame_ids, class_names, "detection")
-        attribute = _attributes(records, frame, path, frame_ids)
-    unknown = np.full(len(records), UNKNOWN_POINTS, dtype=np.int64)
+    names = (*ATTRIBUTES, "")
+    try:
+        meta, found, frame, rows, extra, scanned = scan_results(
+            path, frame_ids, class_names, "detection", {"attribute_name": "text"}
+        )
+        attribute = codes(scanned, "attribute_name", names)[rows]
+        attribute[attribute == len(ATTRIBUTES)] = NO_ATTRIBUTE
+    except (NotFlatError, OSError):  # the objects tell what is wrong, or are of another shape
+        with collector_paused():
+            meta, records, frame, extra = load_results(path, frame_ids)
+            found = read_columns(records, frame, path, frame_ids, class_names, "detection")
+            attribute = _attributes(records, frame, path, frame_ids)
+    unknown = np.full(len(frame), UNKNOWN_POINTS, dtype=np.int64)
     boxes = EvalBoxes(frame, found.boxes, found.velocity_valid, found.label, found.score, attribute, unknown)
     check_numbers(boxes, frame_ids, str(path))
     return Submission(meta, boxes, extra)

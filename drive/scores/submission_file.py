@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,9 @@ import numpy as np
 from drive.errors import UserError
 from drive.geometry.box import VX
 from drive.geometry.rigid import yaw_of_quaternion
+from drive.logs.json_layout import NotFlatError
 from drive.scores.eval_boxes import EvalBoxes
+from drive.scores.submission_scan import Scanned, codes, scan_submission
 
 META_FIELDS = ("use_camera", "use_lidar", "use_radar", "use_map", "use_external")
 MAX_BOXES_PER_FRAME = 500
@@ -79,17 +81,8 @@ def load_results(path: Path, frame_ids: Sequence[str]) -> tuple[dict[str, bool],
         raise UserError(path, f"not JSON ({error})", "write the submission again") from None
     if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
         raise UserError(path, "no object `results`", 'the format is {"meta": {...}, "results": {sample_token: [...]}}')
-    meta = content.get("meta")
-    if not isinstance(meta, dict) or any(not isinstance(meta.get(name), bool) for name in META_FIELDS):
-        raise UserError(path, "`meta` lacks one of its true/false fields", f"it needs {', '.join(META_FIELDS)}")
     results = content["results"]
-    missing = [name for name in frame_ids if name not in results]
-    if missing:
-        raise UserError(
-            path,
-            f"{len(missing)} of {len(frame_ids)} frames are missing, the first is {missing[0]}",
-            "list every frame, with an empty list where nothing was found",
-        )
+    meta = _check_head(path, content.get("meta"), results, frame_ids)
     records: list[dict[str, Any]] = []
     counts = np.zeros(len(frame_ids), dtype=np.int64)
     for i, name in enumerate(frame_ids):
@@ -98,7 +91,56 @@ def load_results(path: Path, frame_ids: Sequence[str]) -> tuple[dict[str, bool],
         counts[i] = len(results[name])
         records.extend(results[name])
     frame = np.repeat(np.arange(len(frame_ids)), counts)
-    return {name: meta[name] for name in META_FIELDS}, records, frame, len(results) - len(frame_ids)
+    return meta, records, frame, len(results) - len(frame_ids)
+
+
+def _check_head(path: Path, meta: Any, results: Collection[str], frame_ids: Sequence[str]) -> dict[str, bool]:
+    """The meta block; UserError where it lacks a field, or the results lack a frame."""
+    if not isinstance(meta, dict) or any(not isinstance(meta.get(name), bool) for name in META_FIELDS):
+        raise UserError(path, "`meta` lacks one of its true/false fields", f"it needs {', '.join(META_FIELDS)}")
+    there = set(results)
+    missing = [name for name in frame_ids if name not in there]
+    if missing:
+        raise UserError(
+            path,
+            f"{len(missing)} of {len(frame_ids)} frames are missing, the first is {missing[0]}",
+            "list every frame, with an empty list where nothing was found",
+        )
+    return {name: meta[name] for name in META_FIELDS}
+
+
+def scan_results(
+    path: Path, frame_ids: Sequence[str], class_names: Sequence[str], task: str, more: Mapping[str, str]
+) -> tuple[dict[str, bool], Columns, np.ndarray, np.ndarray, int, Scanned]:
+    """The same as load_results and read_columns without an object a box, by submission_scan.
+
+    Returns (meta, columns, frame int64 [N], rows int64 [N] of the scanned columns in the order of ``frame_ids``, frames
+    beyond those, what was scanned); `more`: fields beside those of Columns. NotFlatError where only objects tell.
+    """
+    kinds = {"translation": "real3", "size": "real3", "rotation": "real4", "velocity": "real2", f"{task}_score": "real"}
+    scanned = scan_submission(path, {**kinds, f"{task}_name": "text", **more})
+    meta = _check_head(path, scanned.meta, scanned.keys, frame_ids)
+    place = {name: i for i, name in enumerate(scanned.keys)}
+    wanted = np.array([place[name] for name in frame_ids], np.int64)
+    begins, counts = np.cumsum(scanned.counts) - scanned.counts, scanned.counts[wanted]
+    frame = np.repeat(np.arange(len(frame_ids)), counts)
+    within = np.arange(len(frame)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows = begins[wanted][frame] + within
+    found = {name: scanned.columns[name][rows] for name in kinds}
+    length = np.linalg.norm(found["rotation"], axis=1)
+    if not (np.isfinite(length) & (length > 0)).all():
+        raise NotFlatError
+    label = codes(scanned, f"{task}_name", class_names)[rows]
+    return meta, _columns(found, label, task), frame, rows, len(scanned.keys) - len(frame_ids), scanned
+
+
+def _columns(found: Mapping[str, np.ndarray], label: np.ndarray, task: str) -> Columns:
+    known = ~np.isnan(found["velocity"]).any(axis=1)
+    boxes = np.empty((len(label), 9))
+    boxes[:, :3], boxes[:, 3:6] = found["translation"], found["size"][:, [1, 0, 2]]
+    boxes[:, 6] = yaw_of_quaternion(found["rotation"])
+    boxes[:, 7:] = np.where(known[:, None], found["velocity"], 0.0)
+    return Columns(boxes, known, label, found[f"{task}_score"].reshape(-1))
 
 
 @dataclass(frozen=True)
@@ -131,16 +173,10 @@ def read_columns(
     except (KeyError, TypeError, ValueError):
         _name_culprit(records, frame, path, frame_ids, label_of, task)
         raise
-    size, rotation = columns["size"], columns["rotation"]
-    known = ~np.isnan(columns["velocity"]).any(axis=1)
-    length = np.linalg.norm(rotation, axis=1)
+    length = np.linalg.norm(columns["rotation"], axis=1)
     if not (np.isfinite(length) & (length > 0)).all():
         _name_culprit(records, frame, path, frame_ids, label_of, task)
-    yaw = yaw_of_quaternion(rotation)
-    boxes = np.column_stack(
-        [columns["translation"], size[:, [1, 0, 2]], yaw, np.where(known[:, None], columns["velocity"], 0.0)]
-    )
-    return Columns(boxes, known, label, columns[f"{task}_score"][:, 0])
+    return _columns(columns, label, task)
 
 
 def _column(records: list[dict[str, Any]], name: str, width: int) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from drive.errors import UserError
 from drive.geometry.box import YAW
 from drive.geometry.rigid import quaternion_from_yaw
+from drive.logs.json_layout import NotFlatError
 from drive.scores.eval_boxes import NO_ATTRIBUTE, UNKNOWN_POINTS, EvalBoxes
 from drive.scores.nuscenes_tracking_boxes import TrackedBoxes
 from drive.scores.submission_file import (
@@ -23,8 +24,10 @@ from drive.scores.submission_file import (
     collector_paused,
     load_results,
     read_columns,
+    scan_results,
     write_results,
 )
+from drive.scores.submission_scan import texts
 
 
 def write_tracking_submission(
@@ -70,10 +73,20 @@ def read_tracking_submission(
     log_of_frame: int64 [F]; the same identifier in two logs is two tracks. Raises UserError as ``read_submission``, and
     for an identifier that is neither text nor a whole number or that two boxes of a frame bear.
     """
-    with collector_paused():
-        _, records, frame, _ = load_results(path, frame_ids)
-        found = read_columns(records, frame, path, frame_ids, class_names, "tracking")
-        ids = _identifiers(records, frame, path, frame_ids)
+    try:
+        _, found, frame, rows, _, scanned = scan_results(
+            path, frame_ids, class_names, "tracking", {"tracking_id": "a|b"}
+        )
+        column = scanned.columns["tracking_id"]
+        ids = [str(value) for value in column.tolist()] if column.ndim == 1 else texts(scanned, "tracking_id")
+        ids = [ids[row] for row in rows.tolist()]
+        if "" in ids:
+            raise NotFlatError
+    except (NotFlatError, OSError):  # the objects tell what is wrong, or are of another shape
+        with collector_paused():
+            _, records, frame, _ = load_results(path, frame_ids)
+            found = read_columns(records, frame, path, frame_ids, class_names, "tracking")
+            ids = _identifiers(records, frame, path, frame_ids)
     different, text_of = np.unique(ids, return_inverse=True) if ids else (np.zeros(0, str), np.zeros(0, np.int64))
     log = np.asarray(log_of_frame, dtype=np.int64)[frame]
     pairs, track = np.unique(np.stack([log, text_of.reshape(-1)]), axis=1, return_inverse=True)

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from data_tools.nuscenes import scan as scan_module
 from data_tools.nuscenes.columns import open_tables
-from data_tools.nuscenes.layout import NotFlatError
-from data_tools.nuscenes.literals import real_number, whole_number
 from data_tools.nuscenes.scan import scan
 from data_tools.nuscenes.tables import token_keys
 from drive.errors import UserError
+from drive.logs.json_layout import NotFlatError
+from drive.logs.json_literals import real_number, whole_number
 from tests.data_tools.fuzzing import mutations
 
 WANTED = {
