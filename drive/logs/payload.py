@@ -1,7 +1,8 @@
-"""What one record batch of a payload file holds: the points of a sweep, the bytes of an image."""
+"""What one record batch of a payload file holds: the points of a sweep, the bytes of an image; made and read here."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,47 @@ import pyarrow as pa
 
 from drive.errors import UserError
 from drive.logs import coding, schema
+from drive.logs.choice import PointCoding
+from drive.logs.tables import one_list
 
 _RAW = schema.points_payload({})
 _QUANTISED = coding.quantised_payload({})
+
+
+def points_batch(
+    sensor: str, points: np.ndarray, columns: int, extra: Mapping[str, np.ndarray], form: PointCoding, place: str
+) -> tuple[pa.Schema, list[pa.Array]]:
+    """(schema, arrays) of a sweep: points float32 [P, columns], `extra` typed columns [P].
+
+    Raises:
+        ValueError: another type or shape (a programming error).
+        UserError: naming `place`: a point that cannot be quantised.
+    """
+    if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != columns:
+        raise ValueError(f"points of {sensor!r}: float32 [P, {columns}], not {points.dtype} {points.shape}")
+    for name, values in extra.items():
+        if values.shape != (len(points),):
+            raise ValueError(f"extra column {name!r} has shape {values.shape}, not ({len(points)},)")
+    types = {name: pa.from_numpy_dtype(values.dtype) for name, values in extra.items()}
+    further = [one_list(values, types[name]) for name, values in extra.items()]
+    if form != "quantised":
+        return schema.points_payload(types), [one_list(points, pa.float32()), *further]
+    try:
+        low, high, rest = coding.encode(points)
+    except ValueError as error:
+        mend = "mend the source, or keep the points exact (--points lz4)"
+        raise UserError(place, f"cannot be quantised: {error}", mend) from error
+    head = [one_list(low, pa.uint16()), one_list(high, pa.int16()), one_list(rest, pa.float32())]
+    return coding.quantised_payload(types), [*head, *further]
+
+
+def image_batch(data: bytes, width: int, height: int, reference: Path | None) -> tuple[pa.Schema, list[pa.Array]]:
+    """(schema, arrays) of an image: its bytes, or where its file is."""
+    size = [pa.array([width], pa.int32()), pa.array([height], pa.int32())]
+    if reference is None:
+        return schema.CAMERA_PAYLOAD, [pa.array([data], pa.binary()), *size]
+    path = [pa.array([str(reference.resolve())], pa.string()), pa.array([len(data)], pa.int64())]
+    return schema.CAMERA_REFERENCE, [*path, *size]
 
 
 def _begins_with(batch: pa.RecordBatch, head: pa.Schema) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from drive.logs.files import OPEN, list_logs, read_manifest, read_table
 from drive.logs.maps import MapFeature
 from drive.logs.payload import extra_columns, image_bytes, point_fields, points_of
 from drive.logs.records import Frame, FrameBoxes, Image, Row, Sensor, Sweep
+from drive.logs.rows_read import frame_boxes, map_feature, sensor_of
 from drive.logs.tables import matrix, numbers
 
 __all__ = ["Frame", "FrameBoxes", "Image", "Log", "Row", "Sensor", "Sweep", "list_logs", "read_manifest"]
@@ -116,7 +116,7 @@ class Log:
         for row in rows:
             self._expect("sensors.arrow", row["modality"] in schema.MODALITIES, f"has modality {row['modality']!r}")
             self._expect("sensors.arrow", None not in (row["name"], row["columns"]), "holds an empty name")
-        return {row["name"]: _sensor(row) for row in rows}
+        return {row["name"]: sensor_of(row) for row in rows}
 
     @cached_property
     def _sweeps(self) -> dict[str, Any]:
@@ -299,54 +299,14 @@ class Log:
             raise IndexError(f"{self.name} has frames 0 to {self.num_frames - 1}, not {frame}")
         table, offsets = self._boxes
         rows = table.slice(offsets[frame], offsets[frame + 1] - offsets[frame])
-        track = rows["track"].to_numpy()
-        lidar, lidar_valid = numbers(rows["num_lidar_points"], np.int64)
-        radar, radar_valid = numbers(rows["num_radar_points"], np.int64)
-        return FrameBoxes(
-            boxes=matrix(rows["box"], 9),
-            category=rows["category"].to_pylist(),
-            track=track,
-            track_token=[self.track_tokens[t] for t in track],
-            velocity_valid=rows["velocity_valid"].to_numpy(zero_copy_only=False),
-            num_lidar_points=lidar,
-            num_lidar_points_valid=lidar_valid,
-            num_radar_points=radar,
-            num_radar_points_valid=radar_valid,
-            attributes=rows["attributes"].to_pylist(),
-            visibility=rows["visibility"].to_pylist(),
-            source_token=rows["source_token"].to_pylist(),
-            source_translation=matrix(rows["source_translation"], 3),
-            source_rotation=matrix(rows["source_rotation"], 4),
-            source_size=matrix(rows["source_size"], 3),
-            interpolated=rows["interpolated"].to_numpy(zero_copy_only=False),
-            extra={name: rows[name].to_pylist() for name in table.column_names[len(schema.BOXES) :]},
-        )
+        return frame_boxes(rows, self.track_tokens)
 
     # --- map and extras ------------------------------------------------------------------------------------------
 
     def map_features(self, kinds: Collection[str] | None = None) -> list[MapFeature]:
         """Map features, all or of some kinds, in the order in which they were added. Global coordinates."""
-        return [
-            MapFeature(
-                feature_id=row["feature_id"],
-                kind=row["kind"],
-                geometry=np.array(row["geometry"], np.float64).reshape(-1, 3),
-                is_polygon=row["is_polygon"],
-                holes=tuple(np.array(hole, np.float64).reshape(-1, 3) for hole in row["holes"]),
-                attributes=self._attributes(row),
-                predecessors=tuple(row["predecessors"]),
-                successors=tuple(row["successors"]),
-            )
-            for row in self._table("map.arrow").to_pylist()
-            if kinds is None or row["kind"] in kinds
-        ]
-
-    def _attributes(self, row: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return json.loads(row["attributes"])
-        except (ValueError, TypeError) as error:
-            what = f"attributes of {row['feature_id']!r} are not JSON ({error})"
-            raise UserError(self.path / "map.arrow", what, "it is damaged: convert this log again") from error
+        rows = self._table("map.arrow").to_pylist()
+        return [map_feature(r, self.path / "map.arrow") for r in rows if kinds is None or r["kind"] in kinds]
 
     def has_table(self, name: str) -> bool:
         """Whether the log holds extra_<name>.arrow."""
@@ -370,21 +330,3 @@ class Log:
         if not self.has_file(name):
             raise UserError(self.path / "files" / name, "the log has no such file", "see the list in log.json")
         return self._local(f"files/{name}")
-
-
-def _sensor(row: dict[str, Any]) -> Sensor:
-    intrinsics, model = row["intrinsics"], row["distortion_model"]
-    return Sensor(
-        name=row["name"],
-        modality=row["modality"],
-        ego_from_sensor=np.array(row["ego_from_sensor"]).reshape(4, 4),
-        columns=tuple(row["columns"]),
-        intensity_max=row["intensity_max"],
-        intrinsics=None if intrinsics is None else np.array(intrinsics).reshape(3, 3),
-        distortion=None if model is None else (model, tuple(row["distortion"])),
-        width=row["width"],
-        height=row["height"],
-        source_translation=np.array(row["source_translation"]),
-        source_rotation=np.array(row["source_rotation"]),
-        source_token=row["source_token"],
-    )

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from drive.errors import UserError
-from drive.logs import coding, schema
+from drive.logs import schema
 from drive.logs.choice import Filter, chosen
 from drive.logs.labels import BoxTable
 from drive.logs.partial import PartialFolder
+from drive.logs.payload import image_batch, points_batch
 from drive.logs.rows import frames_table, map_row, sensor_row, sweeps_table
 from drive.logs.standard import check_standard
-from drive.logs.tables import TableFile, one_list
+from drive.logs.tables import TableFile
 
 
 def _check_name(what: str, name: str) -> str:
@@ -160,22 +161,11 @@ class LogWriter:
             extra: typed columns {name: [P]}; the same names and types in every sweep of the sensor.
         """
         self._check_sensor(sensor, ("lidar", "radar"))
-        columns = self._declared[sensor]["columns"]
-        if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != len(columns):
-            raise ValueError(f"points of {sensor!r}: float32 [P, {len(columns)}], not {points.dtype} {points.shape}")
-        extra = extra or {}
-        for name, values in extra.items():
-            if values.shape != (len(points),):
-                raise ValueError(f"extra column {name!r} has shape {values.shape}, not ({len(points)},)")
         if not self._wants(sensor, timestamp_ns):
             return self._filter.add_row(sensor, kept=False)
-        types = {name: pa.from_numpy_dtype(values.dtype) for name, values in extra.items()}
-        if self._choice.points == "quantised":
-            payload, arrays = coding.quantised_payload(types), self._quantised(points, source_name)
-        else:
-            payload, arrays = schema.points_payload(types), [one_list(points, pa.float32())]
-        arrays += [one_list(values, types[name]) for name, values in extra.items()]
-        self._payload(sensor, payload).write_batch(arrays)
+        place = f"{self.name}, {source_name}"
+        width = len(self._declared[sensor]["columns"])
+        self._write(sensor, *points_batch(sensor, points, width, extra or {}, self._choice.points, place))
         self._points[sensor] += len(points)
         return self._add_row(
             sensor, timestamp_ns, pose_translation, pose_rotation, is_key_frame, source_timestamp, source_name,
@@ -211,15 +201,11 @@ class LogWriter:
         self._check_sensor(sensor, ("camera",))
         if not self._wants(sensor, timestamp_ns):
             return self._filter.add_row(sensor, kept=False)
-        size = [pa.array([width], pa.int32()), pa.array([height], pa.int32())]
-        if not self._choice.reference_images:
-            self._payload(sensor, schema.CAMERA_PAYLOAD).write_batch([pa.array([data], pa.binary()), *size])
-        elif file is None:
+        reference = file if self._choice.reference_images else None
+        if self._choice.reference_images and reference is None:
             what = "its images lie inside records: there is no file to refer to"
             raise UserError(f"{self.name}, {sensor}", what, "copy them (without --reference-images)")
-        else:
-            path = [pa.array([str(file.resolve())], pa.string()), pa.array([len(data)], pa.int64())]
-            self._payload(sensor, schema.CAMERA_REFERENCE).write_batch([*path, *size])
+        self._write(sensor, *image_batch(data, width, height, reference))
         return self._add_row(
             sensor, timestamp_ns, pose_translation, pose_rotation, is_key_frame, source_timestamp, source_name,
             source_token, source_pose_token, source_pose_timestamp,
@@ -234,13 +220,8 @@ class LogWriter:
     def _wants(self, sensor: str, timestamp_ns: int) -> bool:
         return self._filter.wants_time(timestamp_ns) and sensor in self._sensors
 
-    def _quantised(self, points: np.ndarray, source_name: str) -> list[pa.Array]:
-        try:
-            low, high, rest = coding.encode(points)
-        except ValueError as error:
-            mend = "mend the source, or keep the points exact (--points lz4)"
-            raise UserError(f"{self.name}, {source_name}", f"cannot be quantised: {error}", mend) from error
-        return [one_list(low, pa.uint16()), one_list(high, pa.int16()), one_list(rest, pa.float32())]
+    def _write(self, sensor: str, payload: pa.Schema, arrays: list[pa.Array]) -> None:
+        self._payload(sensor, payload).write_batch(arrays)
 
     def _payload(self, sensor: str, payload_schema: pa.Schema) -> TableFile:
         payload = self._payloads.get(sensor)
