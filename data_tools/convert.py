@@ -49,6 +49,7 @@ DATASETS = {
     "navsim": "data_tools.navsim",
     "d123": "data_tools.d123",
     "dgp": "data_tools.dgp",
+    "lyft": "data_tools.lyft",
     "av2": "data_tools.av2",
     "av2_motion": "data_tools.av2_motion",
     "waymo": "data_tools.waymo_perception",

@@ -19,8 +19,8 @@ Decisions:
   are the standard table ``camera_labels``. Yaw is taken in the ego frame; roll and pitch of a box stay in
   ``source_rotation`` (which with ``source_translation`` is in the sensor's frame).
 - Velocities: differences of a track's places in the world (:mod:`data_tools.av2.velocity`).
-- Times: ISO 8601. Those of the repository's test scene are ten times too large (year 2463, 1 s between samples of 10 Hz;
-  with a tenth of it cars drive 16 m/s): times after 2200 are divided by ten.
+- Times: ISO 8601. Those of the repository's test scene are ten times too large (year 2463, 1 s between samples of 10
+  Hz; with a tenth of it cars drive 16 m/s): times after 2200 are divided by ten.
 - ``num_points`` of the test scene counts points of a denser cloud than the one in the files.
 - One calibration a scene; a scene whose samples have several is refused. Points are float64 in the files, float32 here.
 """
