@@ -97,7 +97,7 @@ class Log:
                 reader = OPEN.reader(self._local(name), point_fields(reader.schema))
             batch = reader.get_batch(row)
             batch.validate()
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise UserError(self.path / name, f"row {row} is damaged ({error})", "convert this log again") from error
         return batch
 

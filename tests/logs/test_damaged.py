@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from fuzzing import check_reader
 
 from data_tools.verify import verify_log
 from drive.errors import UserError
+from drive.logs.choice import Choice, PointCoding, choosing
 from drive.logs.files import OPEN
 from drive.logs.store import Log
+from drive.logs.writer import LogWriter
 
 
 def use_everything(path: Path) -> None:
@@ -47,6 +50,35 @@ def test_logs_with_the_right_size(small_log: Log) -> None:
         use_everything(path)
 
     check_reader(read, sorted(small_log.path.glob("*.arrow")), root=small_log.path)
+
+
+@pytest.mark.parametrize("points", ["lz4", "quantised"])
+def test_packed_points(tmp_path: Path, points: PointCoding) -> None:
+    """A compressed buffer says how long it will be: that number may be anything."""
+    rng = np.random.default_rng(0)
+    none = [0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]
+    with choosing(Choice(points=points)), LogWriter(
+        tmp_path, "log", dataset="toy", source_version="", licence=""
+    ) as log:  # fmt: skip
+        log.add_sensor("L", "lidar", *none, columns=("x", "y", "z", "i"))
+        for i in range(3):
+            cloud = rng.integers(-100, 100, (200, 4)).astype(np.float32)
+            log.add_sweep(
+                "L", i, cloud, *none, extra={"n": np.zeros(200, np.uint8)}, is_key_frame=True, source_timestamp=i,
+                source_name=str(i),
+            )  # fmt: skip
+
+    def read(path: Path) -> None:
+        manifest = json.loads((path / "log.json").read_bytes())
+        manifest["files"]["lidar_L.arrow"]["bytes"] = (path / "lidar_L.arrow").stat().st_size
+        (path / "log.json").write_text(json.dumps(manifest))
+        OPEN.forget(path)
+        damaged = Log.open(path)
+        for row in range(3):
+            damaged.points("L", row)
+            damaged.sweep("L", row)
+
+    check_reader(read, tmp_path / "log" / "lidar_L.arrow", root=tmp_path / "log")
 
 
 def test_verify_says_what_is_wrong(small_log: Log) -> None:
