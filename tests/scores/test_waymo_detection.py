@@ -275,3 +275,25 @@ def test_parts_hold_every_box_once_and_whole_frames(seed: int, at_once: int) -> 
     for p in parts:
         assert np.repeat(p.ids, np.diff(p.start_p)).tolist() == p.predictions.frame.tolist()
         assert np.repeat(p.ids, np.diff(p.start_l)).tolist() == p.labels.frame.tolist()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32))
+def test_order_and_frame_numbers_do_not_matter(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, m = 20, 40
+    kind, frame = rng.integers(1, 5, n), rng.integers(0, 3, n)
+    boxes = np.column_stack(
+        [rng.uniform(-60, 60, (n, 2)), np.zeros(n), rng.uniform(2, 4, (n, 3)), rng.uniform(-3, 3, n)]
+    )
+    of = rng.integers(0, n, m)
+    near = boxes[of] + rng.normal(0, 0.2, (m, 7)) * [1, 1, 1, 0, 0, 0, 1]
+    truth = WaymoBoxes.labels(frame, boxes, kind, rng.integers(1, 3, n))
+    found = WaymoBoxes.predictions(frame[of], near, kind[of], rng.permutation(m) / m)
+    once = evaluate(truth, found)
+    turned = evaluate(
+        WaymoBoxes.labels(-7 * truth.frame, boxes, kind, truth.difficulty).take(rng.permutation(n)),
+        WaymoBoxes.predictions(-7 * found.frame, near, kind[of], found.score).take(rng.permutation(m)),
+    )
+    np.testing.assert_array_equal(once.precision_recall, turned.precision_recall)
+    np.testing.assert_allclose(once.aph, turned.aph, rtol=0, atol=1e-6)
