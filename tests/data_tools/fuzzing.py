@@ -85,7 +85,7 @@ def check_reader(
         root: Folder that `read` needs whole: it is copied, the file inside the copy damaged, and `read` called with
             the COPY OF THE FOLDER. `paths` lie inside it.
         error: What `read` raises for bad input; its text must name the file (with `root`: a path in the folder).
-        cases: Damaged copies of all paths together; None = `CASES`.
+        cases: Damaged copies of all paths together where `CASES` is 200, else in proportion; None = 200.
         seconds_each: A case that takes longer fails.
         memory_bytes: Address space that a case may take on top of what is there (Linux; more is refused by the
             system, which makes the reader fail).
@@ -99,7 +99,7 @@ def check_reader(
     with tempfile.TemporaryDirectory() as scratch:
         base = Path(scratch) / "damaged" if root is None else Path(shutil.copytree(root, Path(scratch) / "damaged"))
         base.mkdir(exist_ok=True)
-        for case in range(CASES if cases is None else cases):
+        for case in range(CASES if cases is None else max(1, cases * CASES // 200)):
             which = case % len(files)
             copy = base / (files[which].name if root is None else files[which].relative_to(root))
             # A new file each time: readers may keep the map of an old one.

@@ -8,6 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
+import fuzzing
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -38,7 +39,8 @@ def test_mutations_are_deterministic_and_of_every_kind() -> None:
     assert all(isinstance(m, bytes) for m in mutations(b"", 50, 0))
 
 
-def test_the_harness_finds_what_it_should(tmp_path: Path) -> None:
+def test_the_harness_finds_what_it_should(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzzing, "CASES", 200)
     file = tmp_path / "scan.bin"
     file.write_bytes(b"x" * 1000)
 
