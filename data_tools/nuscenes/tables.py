@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from data_tools.nuscenes.scan import scan
 from drive.errors import UserError
 from drive.logs.json_layout import NotFlatError
 
 _DIGIT = np.full(256, 255, np.uint8)
 _DIGIT[list(b"0123456789abcdef")] = range(16)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+SMALL_BYTES = 2 << 20  # below it the standard library is done sooner than the compiled pass is loaded
 GET_AGAIN = "the file was cut or changed: get it again"
 WRONG_SHAPE = "the table is not nuScenes v1.0: get it again"
 GIVE_ROOT = "give the root folder of the raw data and its --version"
@@ -72,6 +72,10 @@ def index_table(folder: Path, name: str, fields: Sequence[str]) -> tuple[Records
     """
     path = folder / f"{name}.json"
     try:
+        if path.stat().st_size < SMALL_BYTES:
+            raise NotFlatError
+        from data_tools.nuscenes.scan import scan  # here: compiled code takes half a second to load
+
         found = scan(path, dict.fromkeys(fields, "token"))
         return Records(name, found.starts, found.ends), found.values
     except FileNotFoundError as error:

@@ -22,6 +22,7 @@ from drive.scores.submission_scan import Scanned, codes, scan_submission
 
 META_FIELDS = ("use_camera", "use_lidar", "use_radar", "use_map", "use_external")
 MAX_BOXES_PER_FRAME = 500
+SMALL_BYTES = 2 << 20  # below it the objects are made sooner than the compiled pass is loaded
 
 
 def write_results(path: Path, results: Mapping[str, list[dict[str, Any]]], meta: Mapping[str, bool]) -> None:
@@ -117,6 +118,8 @@ def scan_results(
     Returns (meta, columns, frame int64 [N], rows int64 [N] of the scanned columns in the order of ``frame_ids``, frames
     beyond those, what was scanned); `more`: fields beside those of Columns. NotFlatError where only objects tell.
     """
+    if path.stat().st_size < SMALL_BYTES:
+        raise NotFlatError
     kinds = {"translation": "real3", "size": "real3", "rotation": "real4", "velocity": "real2", f"{task}_score": "real"}
     scanned = scan_submission(path, {**kinds, f"{task}_name": "text", **more})
     meta = _check_head(path, scanned.meta, scanned.keys, frame_ids)

@@ -11,7 +11,7 @@ import pytest
 
 from drive.errors import UserError
 from drive.logs.json_layout import NotFlatError
-from drive.scores import submission, submission_tracking
+from drive.scores import submission, submission_file, submission_tracking
 from drive.scores.eval_boxes import ATTRIBUTES, EvalBoxes
 from drive.scores.nuscenes_detection import NuScenesConfig
 from drive.scores.nuscenes_tracking_boxes import TRACKING_NAMES
@@ -22,6 +22,11 @@ FRAMES = tuple(f"frame{i}" for i in range(5))
 META = dict.fromkeys(submission.META_FIELDS, True)
 NAMES = {"detection": NuScenesConfig().class_names, "tracking": TRACKING_NAMES}
 LOGS = np.array([0, 0, 1, 1, 1])
+
+
+@pytest.fixture(autouse=True)
+def _small_files_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission_file, "SMALL_BYTES", 0)
 
 
 def content(task: str, seed: int, identifiers: type = str) -> dict[str, Any]:
