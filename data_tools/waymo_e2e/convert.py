@@ -62,7 +62,8 @@ def list_logs(raw: Path, options: Options) -> list[Segment]:
                     what = f"frame {name} is also record {other[1]} of {other[0]}"
                     raise UserError(file.place(record), what, "convert one copy of the data set")
     if not found:
-        raise UserError(raw, "no TFRecord file with frames in it", "give the folder of the end-to-end driving data set")
+        place = paths[0] if paths else raw
+        raise UserError(place, "no TFRecord file with frames in it", "give files of the end-to-end driving data set")
     return [Segment(name, tuple(frames[k] for k in sorted(frames))) for name, frames in sorted(found.items())]
 
 

@@ -64,9 +64,11 @@ def list_logs(raw: Path, options: Options) -> list[MotionLog]:
     """All scenarios below ``raw``, sorted by file and record. Reads the records' headers only."""
     raw = Path(raw)
     lidar = _lidar_folder(raw, options)
-    logs = [log for path in sorted(raw.rglob(options.files)) if _is_ours(path, lidar) for log in _records(path)]
+    paths = [path for path in sorted(raw.rglob(options.files)) if _is_ours(path, lidar)]
+    logs = [log for path in paths for log in _records(path)]
     if not logs:
-        raise UserError(raw, "no TFRecord file and no JSON scenario in it", "give the folder of the motion data set")
+        place = paths[0] if paths else raw
+        raise UserError(place, "no TFRecord file with records, no JSON scenario", "give the folder of the motion data")
     for log in logs:
         if not NAME_PATTERN.fullmatch(log.name):
             raise UserError(log.path, "the file's name cannot be that of a log", "use letters, digits and . _ + - =")

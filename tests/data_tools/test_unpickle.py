@@ -21,6 +21,7 @@ from hypothesis.extra import numpy as numpy_st
 from data_tools import pickle_scan
 from data_tools.unpickle import load_pickle, loads_pickle
 from drive.errors import UserError
+from tests.data_tools.fuzzing import check_reader
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
@@ -234,6 +235,18 @@ def test_random_damage_is_an_error_or_a_result() -> None:
         except UserError:
             refused += 1
     assert 1000 < refused < 3000
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_damaged_files(tmp_path: Path, protocol: int) -> None:
+    frames = [
+        {"token": "ab" * 8, "pose": np.eye(4), "names": np.array(["car", "bus"]), "boxes": np.ones((2, 7), np.float32),
+         "next": {"stamp": i * 10**15, "speed": np.float64(i), "tags": {"a", "b"}, "objects": np.array([{}, None])}}
+        for i in range(5)
+    ]  # fmt: skip
+    path = tmp_path / "log.pkl"
+    path.write_bytes(pickle.dumps(frames, protocol))
+    assert check_reader(load_pickle, path) > 20
 
 
 def test_files(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 from pathlib import Path
 from typing import Any
@@ -219,10 +220,10 @@ def test_what_is_no_scenario(tmp_path: Path, path: tuple[str, ...], value: Any, 
 
 
 def test_damaged_files(tmp_path: Path) -> None:
-    out = tmp_path / "out"
+    out, count = tmp_path / "out", itertools.count()
 
     def read(path: Path) -> None:
-        name = f"log{len(list(out.iterdir())) if out.exists() else 0}"
+        name = f"log{next(count)}"
         link = path.with_name(f"{name}.pkl")
         path.rename(link)
         try:
@@ -233,4 +234,6 @@ def test_damaged_files(tmp_path: Path) -> None:
             link.rename(path)
         assert verify_log(out / name, fast=True).problems == []
 
-    assert check_reader(read, saved(tmp_path / "raw", small())) > 100
+    path = saved(tmp_path / "raw", small())
+    read(path)  # the sound file can be read; what is imported and compiled at first use is no damage's fault
+    assert check_reader(read, path) > 100

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -200,14 +202,16 @@ def test_damaged_files(tmp_path: Path, framed: bool) -> None:
     path = tmp_path / "raw" / "a.tfrecord"
     path.parent.mkdir()
     path.write_bytes(frame_record(encode(given, E2ED_FRAME)) if framed else encode(given, E2ED_FRAME))
-    out = tmp_path / "out"
+    out, count = tmp_path / "out", itertools.count()
 
     def read(damaged: Path) -> None:
         if not framed:
             damaged.write_bytes(frame_record(damaged.read_bytes()))
         for segment in list_logs(damaged.parent, Options()):
-            target = out / f"{len(list(out.iterdir())) if out.exists() else 0}"
+            target = out / str(next(count))
             convert_log(damaged.parent, segment, target, Options())
             assert verify_log(target / segment.name, fast=True).problems == []
 
+    (tmp_path / "sound").mkdir()
+    read(Path(shutil.copy(path, tmp_path / "sound")))  # what is imported at first use is no damage's fault
     assert check_reader(read, path) > (150 if framed else 30)

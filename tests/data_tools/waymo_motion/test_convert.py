@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +97,7 @@ def test_files_hold_many_scenarios(tmp_path: Path) -> None:
     assert len(report.converted) == 3
     ids = [Log.open(tmp_path / "out" / name).table("scenario")["scenario_id"][0].as_py() for name in report.converted]
     assert ids == ["abc123", "abc123", "x"]
-    with pytest.raises(UserError, match="no TFRecord file"):
+    with pytest.raises(UserError, match="no TFRecord file with records"):
         list_logs(raw, Options(files="*.pb"))
     records.write(raw / "b" / "a.tfrecord", records.scenario())
     with pytest.raises(UserError, match="the same name"):
@@ -255,10 +257,11 @@ def test_what_is_no_json_scenario(tmp_path: Path, text: str, message: str) -> No
 
 def _read_damaged(out: Path) -> Any:
     """Converts all records of a damaged file; what comes out must be whole."""
+    count = itertools.count()
 
     def read(path: Path) -> None:
         for source in list_logs(path.parent, Options(files=path.name)):
-            target = out / f"{len(list(out.iterdir())) if out.exists() else 0}"
+            target = out / str(next(count))
             convert_log(path.parent, source, target, Options())
             assert verify_log(target / source.name, fast=True).problems == []
 
@@ -269,7 +272,9 @@ def _read_damaged(out: Path) -> Any:
 def test_damaged_files(tmp_path: Path, kind: str) -> None:
     given = {"scenario": records.scenario(), "example": records.example()}[kind]
     path = records.write(tmp_path / "raw" / "a.tfrecord", given)
-    assert check_reader(_read_damaged(tmp_path / "out"), path) > 150
+    read = _read_damaged(tmp_path / "out")
+    read(path)  # the sound file can be read; what is imported and compiled at first use is no damage's fault
+    assert check_reader(read, path) > 150
 
 
 @pytest.mark.parametrize("kind", ["scenario", "example"])
@@ -286,6 +291,7 @@ def test_damaged_records_with_right_checksums(tmp_path: Path, kind: str) -> None
         damaged.write_bytes(frame_record(damaged.read_bytes()))
         read_framed(damaged)
 
+    read(Path(shutil.copy(path, tmp_path / "b.tfrecord")))
     assert check_reader(read, path) > 30
 
 
@@ -297,4 +303,6 @@ def test_damaged_json(tmp_path: Path, real_data: Path) -> None:
     path = tmp_path / "raw" / "s.json"
     path.parent.mkdir()
     path.write_text(json.dumps(data))
-    assert check_reader(_read_damaged(tmp_path / "out"), path) > 50
+    read = _read_damaged(tmp_path / "out")
+    read(path)
+    assert check_reader(read, path) > 50
