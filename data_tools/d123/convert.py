@@ -31,10 +31,10 @@ class Options:
     """folder of the maps (<dataset>/<dataset>_<location>.arrow); maps inside a log are read in any case"""
     licence: str = "unknown: that of the data set it was made from"
     """licence of the data, as it shall stand in the logs"""
-    sensors: bool = True
+    payload: bool = True
     """point clouds and images that are stored in the log"""
 
-    content: ClassVar[tuple[str, ...]] = ("maps", "licence", "sensors")
+    content: ClassVar[tuple[str, ...]] = ("maps", "licence", "payload")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def convert_log(raw: Path, source: D123Log, out_root: Path, options: Options) ->
             kind = path.stem.split(".")[0]
             if kind in ("sync", "map", "ego_state_se3", "box_detections_se3", "traffic_light_detections"):
                 continue
-            if kind not in ("camera", "lidar") or not options.sensors:
+            if kind not in ("camera", "lidar") or not options.payload:
                 references.add(path.stem, None, None, "")
                 continue
             add = add_camera if kind == "camera" else add_lidar

@@ -30,12 +30,12 @@ class References:
         self._rows.append((modality, row, None if stamp_us is None else stamp_us * 1000, path))
 
     def table(self) -> pa.Table:
-        """modality, row in its file, timestamp_ns, path as the log gives it."""
+        """modality, file_row, time_ns, path as the log gives it."""
         return pa.table(
             {
                 "modality": pa.array([row[0] for row in self._rows], pa.string()),
-                "row": pa.array([row[1] for row in self._rows], pa.int64()),
-                "timestamp_ns": pa.array([row[2] for row in self._rows], pa.int64()),
+                "file_row": pa.array([row[1] for row in self._rows], pa.int64()),
+                "time_ns": pa.array([row[2] for row in self._rows], pa.int64()),
                 "path": pa.array([row[3] or None for row in self._rows], pa.string()),
             }
         )

@@ -221,7 +221,7 @@ def _add_image(log: LogWriter, scene: DgpScene, datum: Datum, mount: Mount, *, d
         )  # fmt: skip
     return log.add_image(
         datum.sensor, datum.stamp_us * 1000, data, width, height, *datum.pose, is_key_frame=True,
-        source_timestamp=datum.stamp_us, source_name=str(datum.record["filename"]),
+        source_timestamp=datum.stamp_us, source_name=str(datum.record["filename"]), file=path,
     )  # fmt: skip
 
 

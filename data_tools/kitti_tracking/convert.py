@@ -197,7 +197,7 @@ def _add_images(
             add_camera(log, camera, calibration, CAMERAS[camera], size, str(sequence.path("calib")))
         rows[k] = log.add_image(
             camera, k * PERIOD_NS, data, *size, poses[0][k], poses[1][k], is_key_frame=True, source_timestamp=k,
-            source_name=path.relative_to(sequence.raw).as_posix(),
+            source_name=path.relative_to(sequence.raw).as_posix(), file=path,
         )  # fmt: skip
     return rows
 

@@ -10,8 +10,8 @@ Raw files read:
   unpickler. Keys: token, timestamp (microseconds), log_name, scene_token, map_location, roadblock_ids, traffic_lights,
   ego2global_translation and _rotation, lidar2ego_translation and _rotation, ego_dynamic_state, driving_command, cams,
   lidar_path, anns.
-- ``--sensors FOLDER`` (sensor_blobs/<split>): point clouds (``lidar_path``) and images (``cams[...].data_path``) that
-  are there. ``--maps FOLDER``: nuPlan's maps, see :mod:`data_tools.nuplan`.
+- ``--sensor-blobs FOLDER`` (sensor_blobs/<split>): point clouds (``lidar_path``) and images
+  (``cams[...].data_path``) that are there. ``--maps FOLDER``: nuPlan's maps, see :mod:`data_tools.nuplan`.
 
 Decisions:
 

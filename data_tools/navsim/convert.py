@@ -34,12 +34,12 @@ class Options:
 
     maps: str = ""
     """folder of nuPlan's maps (nuplan-maps-v1.0); without it logs have no map"""
-    sensors: str = ""
+    sensor_blobs: str = ""
     """folder of the sensor data (sensor_blobs/<split>); without it logs have boxes and poses only"""
     images: bool = True
-    """with --sensors: copy the camera images too"""
+    """with --sensor-blobs: copy the camera images too"""
 
-    content: ClassVar[tuple[str, ...]] = ("maps", "sensors", "images")
+    content: ClassVar[tuple[str, ...]] = ("maps", "sensor_blobs", "images")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class NavsimLog:
 def list_logs(raw: Path, options: Options) -> list[NavsimLog]:
     """Every ``.pkl`` file below ``raw``, sorted by name."""
     raw = Path(raw)
-    for flag, folder in (("--maps", options.maps), ("--sensors", options.sensors)):
+    for flag, folder in (("--maps", options.maps), ("--sensor-blobs", options.sensor_blobs)):
         if folder and not Path(folder).is_dir():
             raise UserError(flag, f"{folder} is no folder", "give the folder or leave the option out")
     found: dict[str, Path] = {}
@@ -87,10 +87,10 @@ def convert_log(raw: Path, source: NavsimLog, out_root: Path, options: Options) 
     )  # fmt: skip
     with writer as log:
         rows: dict[str, dict[int, int]] = {}
-        if options.sensors:
-            rows = _add_clouds(log, source.path, frames, Path(options.sensors))
+        if options.sensor_blobs:
+            rows = _add_clouds(log, source.path, frames, Path(options.sensor_blobs))
             if options.images:
-                rows |= _add_images(log, source.path, frames, Path(options.sensors))
+                rows |= _add_images(log, source.path, frames, Path(options.sensor_blobs))
         for k, frame in enumerate(frames):
             log.add_frame(
                 frame.stamp_us * 1000, rows={name: own[k] for name, own in rows.items() if k in own},
@@ -167,7 +167,7 @@ def _add_images(log: LogWriter, path: Path, frames: list[NavsimFrame], root: Pat
                 )
             rows[name][k] = log.add_image(
                 name, frame.stamp_us * 1000, data, *size, frame.translation, frame.rotation, is_key_frame=True,
-                source_timestamp=frame.stamp_us, source_name=camera.path, source_token=frame.token,
+                source_timestamp=frame.stamp_us, source_name=camera.path, source_token=frame.token, file=file,
             )  # fmt: skip
     return rows
 

@@ -10,7 +10,7 @@ Raw files read:
   traffic_light_status, camera, image, lidar. Tokens are 8-byte blobs (kept as hexadecimal), times microseconds;
   calibrations are pickled lists, read by the restricted unpickler.
 - ``--maps FOLDER``: ``<map name>/<version>/map.gpkg``, geographic coordinates; the last version of several.
-- ``--sensors FOLDER``: ``<log>/MergedPointCloud/*.pcd`` and ``<log>/CAM_*/*.jpg`` as ``lidar_pc.filename`` and
+- ``--sensor-blobs FOLDER``: ``<log>/MergedPointCloud/*.pcd`` and ``<log>/CAM_*/*.jpg`` as ``lidar_pc.filename`` and
   ``image.filename_jpg`` name them. Files that are not there are left out: few logs have sensor data.
 
 Decisions:
@@ -20,7 +20,8 @@ Decisions:
   is the lidar_pc's; its pose the ego_pose that the lidar_pc names.
 - lidar_box: centre, yaw and velocity are global; boxes are turned into the ego frame by the full pose, their yaw by the
   pose's yaw. Boxes come from an offline tracker (``confidence``), not from people. The ego is no track of the set.
-- ``lights``: a row a lane connector and frame; no stop point is given. ``scenario_tags`` and ``scenes`` are tables.
+- ``lights``: a row a lane connector and frame; no stop point is given. ``scenario_tags``, ``scenes`` and
+  ``frame_attributes`` (the scene of a frame) are tables.
   ``ego``: velocity and acceleration in the ego frame as recorded, yaw rate about z; no steering angle is recorded.
 - Map features whose bounding box comes within 150 m of the path, UTM by :mod:`data_tools.nuplan.utm`, z = 0. Lane
   groups are ``road_block`` (their connectors ``road_block_connector``): the ids of ``scenes.roadblock_ids``.

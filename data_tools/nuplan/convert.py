@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -37,14 +36,14 @@ class Options:
 
     maps: str = ""
     """folder of the maps (nuplan-maps-v1.0); without it logs have no map"""
-    sensors: str = ""
+    sensor_blobs: str = ""
     """folder of the sensor data (sensor_blobs); without it logs have boxes and poses only"""
     every: int = 1
     """every n-th lidar_pc of 20 Hz becomes a frame (2 = 10 Hz)"""
     images: bool = True
-    """with --sensors: copy the camera images too"""
+    """with --sensor-blobs: copy the camera images too"""
 
-    content: ClassVar[tuple[str, ...]] = ("maps", "sensors", "every", "images")
+    content: ClassVar[tuple[str, ...]] = ("maps", "sensor_blobs", "every", "images")
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def list_logs(raw: Path, options: Options) -> list[NuplanLog]:
     raw = Path(raw)
     if options.every < 1:
         raise UserError("--every", f"{options.every} is not a positive number", "give 1 for all, 2 for 10 Hz ...")
-    for flag, folder in (("--maps", options.maps), ("--sensors", options.sensors)):
+    for flag, folder in (("--maps", options.maps), ("--sensor-blobs", options.sensor_blobs)):
         if folder and not Path(folder).is_dir():
             raise UserError(flag, f"{folder} is no folder", "give the folder or leave the option out")
     found: dict[str, Path] = {}
@@ -98,8 +97,8 @@ def convert_log(raw: Path, source: NuplanLog, out_root: Path, options: Options) 
         )  # fmt: skip
         with writer as log:
             rows: dict[str, dict[int, int]] = {}
-            if options.sensors:
-                rows = add_sensors(log, database, poses, instants, Path(options.sensors), options.images)
+            if options.sensor_blobs:
+                rows = add_sensors(log, database, poses, instants, Path(options.sensor_blobs), options.images)
             for k, instant in enumerate(instants):
                 log.add_frame(
                     instant.stamp_us * 1000, rows={name: own[k] for name, own in rows.items() if k in own},
@@ -111,7 +110,9 @@ def convert_log(raw: Path, source: NuplanLog, out_root: Path, options: Options) 
             log.add_table("ego", poses.table())
             log.add_table("lights", _lights(database, frames))
             log.add_table("scenario_tags", _scenario_tags(database, frames))
-            log.add_table("scenes", _scenes(database, instants))
+            scenes = _scenes(database, {instant.scene for instant in instants})
+            log.add_table("scenes", scenes)
+            log.add_table("frame_attributes", _frame_attributes(instants))
             if options.maps:
                 add_map(log, Path(options.maps), map_name, poses.translations)
 
@@ -179,23 +180,28 @@ def _scenario_tags(database: Database, frames: dict[str, int]) -> pa.Table:
     )
 
 
-def _scenes(database: Database, instants: list[LidarPc]) -> pa.Table:
-    """A row a scene of the log: its frames, and the road blocks of its route in order."""
-    frames: dict[str, list[int]] = defaultdict(list)
-    for k, instant in enumerate(instants):
-        frames[instant.scene].append(k)
+def _scenes(database: Database, used: set[str]) -> pa.Table:
+    """A row a scene of the log: its name and the road blocks of its route in order."""
     rows = []
     for key, name, route in database.rows("SELECT token, name, roadblock_ids FROM scene"):
-        own = frames.get(token(key, f"{database.path}: scene", "token"))
-        if own:
-            blocks = route.split() if isinstance(route, str) else []
-            rows.append((own[0], own[-1], str(name), blocks))
+        own = token(key, f"{database.path}: scene", "token")
+        if own in used:
+            rows.append((own, str(name), route.split() if isinstance(route, str) else []))
     rows.sort()
     return pa.table(
         {
-            "first_frame": pa.array([row[0] for row in rows], pa.int32()),
-            "last_frame": pa.array([row[1] for row in rows], pa.int32()),
-            "name": pa.array([row[2] for row in rows], pa.string()),
-            "roadblock_ids": pa.array([row[3] for row in rows], pa.list_(pa.string())),
+            "scene_token": pa.array([row[0] for row in rows], pa.string()),
+            "name": pa.array([row[1] for row in rows], pa.string()),
+            "roadblock_ids": pa.array([row[2] for row in rows], pa.list_(pa.string())),
+        }
+    )
+
+
+def _frame_attributes(instants: list[LidarPc]) -> pa.Table:
+    """The scene of every frame."""
+    return pa.table(
+        {
+            "frame": pa.array(range(len(instants)), pa.int32()),
+            "scene_token": pa.array([instant.scene or None for instant in instants], pa.string()),
         }
     )

@@ -88,7 +88,7 @@ def _add_images(
         rows[k] = log.add_image(
             camera.channel, stamp * 1000, data, camera.width, camera.height, poses.translations[pose],
             poses.rotations[pose], is_key_frame=True, source_timestamp=stamp, source_name=name, source_token=own,
-            source_pose_timestamp=int(poses.stamps_us[pose]),
+            source_pose_timestamp=int(poses.stamps_us[pose]), file=root / name,
         )  # fmt: skip
     return rows
 

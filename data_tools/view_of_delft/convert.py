@@ -208,7 +208,7 @@ def _add_payloads(
         size = jpeg_size(data, path)
         rows[CAMERA] = log.add_image(
             CAMERA, stamp, data, *size, *pose, is_key_frame=True, source_timestamp=int(frame_id),
-            source_name=source(path), source_token=frame_id,
+            source_name=source(path), source_token=frame_id, file=path,
         )  # fmt: skip
     return rows
 

@@ -97,7 +97,7 @@ def test_by_hand(raw: Path, tmp_path: Path) -> None:
 def test_sensors_and_map(raw: Path, tmp_path: Path) -> None:
     write_map(tmp_path / "maps")
     write_sensors(tmp_path / "sensors", 3)
-    log = convert(raw, tmp_path / "out", Options(maps=str(tmp_path / "maps"), sensors=str(tmp_path / "sensors")))
+    log = convert(raw, tmp_path / "out", Options(maps=str(tmp_path / "maps"), sensor_blobs=str(tmp_path / "sensors")))
     assert [log.frame(k).rows for k in range(3)] == [
         {"MergedPointCloud": 0, "CAM_F0": 0}, {"MergedPointCloud": 1, "CAM_F0": 1}, {"MergedPointCloud": 2},
     ]  # fmt: skip
@@ -164,7 +164,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     write(tmp_path / "raw", edit([record(k) for k in range(2)]))
     write_sensors(tmp_path / "sensors", 2)
     with pytest.raises(UserError) as caught:
-        convert(tmp_path / "raw", tmp_path / "out", Options(sensors=str(tmp_path / "sensors")))
+        convert(tmp_path / "raw", tmp_path / "out", Options(sensor_blobs=str(tmp_path / "sensors")))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "out").glob("*"))
@@ -175,7 +175,7 @@ def test_other_folders_are_refused(raw: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no .pkl file"):
         list_logs(tmp_path / "empty", Options())
     with pytest.raises(UserError, match="is no folder"):
-        list_logs(raw, Options(sensors=str(tmp_path / "nowhere")))
+        list_logs(raw, Options(sensor_blobs=str(tmp_path / "nowhere")))
 
 
 def test_damaged_files(raw: Path) -> None:

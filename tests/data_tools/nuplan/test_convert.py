@@ -38,7 +38,7 @@ def whole(raw: Path, tmp_path: Path) -> Options:
     """Options with the map and the sensor data."""
     write_map(tmp_path / "maps")
     write_sensors(tmp_path / "sensors")
-    return Options(maps=str(tmp_path / "maps"), sensors=str(tmp_path / "sensors"))
+    return Options(maps=str(tmp_path / "maps"), sensor_blobs=str(tmp_path / "sensors"))
 
 
 def convert(raw: Path, out: Path, options: Options | None = None) -> Log:
@@ -81,8 +81,9 @@ def test_tables(raw: Path, tmp_path: Path) -> None:
         {"frame": 1, "type": "medium_magnitude_speed", "track": None},
     ]
     assert log.table("scenes").to_pylist() == [
-        {"first_frame": 0, "last_frame": 3, "name": "scene-000", "roadblock_ids": ["100", "101", "102"]}
+        {"scene_token": key(2, 0).hex(), "name": "scene-000", "roadblock_ids": ["100", "101", "102"]}
     ]
+    assert log.table("frame_attributes")["scene_token"].to_pylist() == [key(2, 0).hex()] * 4
 
 
 def test_every_second_frame(raw: Path, tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_every_second_frame(raw: Path, tmp_path: Path) -> None:
 
 
 def test_map(raw: Path, whole: Options, tmp_path: Path) -> None:
-    log = convert(raw, tmp_path / "out", replace(whole, sensors=""))
+    log = convert(raw, tmp_path / "out", replace(whole, sensor_blobs=""))
     features = {(f.kind, f.feature_id): f for f in log.map_features()}
     assert sorted(features) == sorted(
         [
