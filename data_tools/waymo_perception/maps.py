@@ -71,7 +71,8 @@ def _attributes(field: str, body: dict[str, Any]) -> dict[str, Any]:
     if np.isfinite(limit := body.get("speed_limit_mph", np.nan)):
         out["speed_limit_mph"] = limit
     for side in ("left", "right"):
-        out[f"{side}_neighbors"] = _rows(body[f"{side}_neighbors"])
+        neighbours = body[f"{side}_neighbors"]
+        out[f"{side}_neighbors"] = [{**given, "boundaries": _rows(given["boundaries"])} for given in neighbours]
         out[f"{side}_boundaries"] = _rows(body[f"{side}_boundaries"])
     return out
 

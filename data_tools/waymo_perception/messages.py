@@ -125,12 +125,12 @@ LABEL: Description = {
 CAMERA_LABELS: Description = {1: ("name", ENUM), 2: ("labels", repeated(message(LABEL)))}
 POLYGON: Description = {1: ("x", repeated(DOUBLE)), 2: ("y", repeated(DOUBLE)), 3: ("id", STRING)}
 
-_NEIGHBOUR: Description = {
-    1: ("feature_id", INT64), 2: ("self_start", INT32), 3: ("self_end", INT32), 4: ("neighbor_start", INT32),
-    5: ("neighbor_end", INT32),
-}  # fmt: skip
 _BOUNDARY: Description = {
     1: ("lane_start", INT32), 2: ("lane_end", INT32), 3: ("feature_id", INT64), 4: ("type", ENUM),
+}  # fmt: skip
+_NEIGHBOUR: Description = {
+    1: ("feature_id", INT64), 2: ("self_start", INT32), 3: ("self_end", INT32), 4: ("neighbor_start", INT32),
+    5: ("neighbor_end", INT32), 6: ("boundaries", table(_BOUNDARY)),
 }  # fmt: skip
 LANE: Description = {
     1: ("speed_limit_mph", DOUBLE),
@@ -139,8 +139,8 @@ LANE: Description = {
     8: ("points", table(VECTOR)),
     9: ("entry_lanes", packed(INT64)),
     10: ("exit_lanes", packed(INT64)),
-    11: ("left_neighbors", table(_NEIGHBOUR)),
-    12: ("right_neighbors", table(_NEIGHBOUR)),
+    11: ("left_neighbors", repeated(message(_NEIGHBOUR))),
+    12: ("right_neighbors", repeated(message(_NEIGHBOUR))),
     13: ("left_boundaries", table(_BOUNDARY)),
     14: ("right_boundaries", table(_BOUNDARY)),
 }

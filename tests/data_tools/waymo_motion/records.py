@@ -39,11 +39,6 @@ def line(*points: tuple[float, float, float]) -> dict[str, Any]:
     return {"x": x, "y": y, "z": z}
 
 
-NOTHING: dict[str, Any] = {
-    "feature_id": [], "self_start": [], "self_end": [], "neighbor_start": [], "neighbor_end": [],
-}  # fmt: skip
-
-
 def scenario() -> dict[str, Any]:
     """The sdc (id 7) and a pedestrian (id 9, unseen at the last step), a lane with a red light, a crosswalk."""
     lane = {
@@ -53,8 +48,13 @@ def scenario() -> dict[str, Any]:
         "points": line((0, 0, 0), (10, 0, 0)),
         "entry_lanes": [4],
         "exit_lanes": [6, 7],
-        "left_neighbors": dict(zip(NOTHING, ([8], [0], [1], [2], [3]), strict=True)),
-        "right_neighbors": NOTHING,
+        "left_neighbors": [
+            {
+                "feature_id": 8, "self_start": 0, "self_end": 1, "neighbor_start": 2, "neighbor_end": 3,
+                "boundaries": {"lane_start": [0], "lane_end": [1], "feature_id": [40], "type": [7]},
+            }
+        ],
+        "right_neighbors": [],
         "left_boundaries": {"lane_start": [0], "lane_end": [1], "feature_id": [40], "type": [7]},
         "right_boundaries": {"lane_start": [], "lane_end": [], "feature_id": [], "type": []},
     }  # fmt: skip

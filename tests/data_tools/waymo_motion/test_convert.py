@@ -57,7 +57,9 @@ def test_a_scenario_by_hand(tmp_path: Path) -> None:
     lane = kinds["5"]
     assert (lane.predecessors, lane.successors, lane.is_polygon) == (("4",), ("6", "7"), False)
     assert lane.attributes["speed_limit_mph"] == 35
-    assert lane.attributes["left_neighbors"][0]["feature_id"] == 8
+    line = {"lane_start": 0, "lane_end": 1, "feature_id": 40, "type": 7}
+    span = {"self_start": 0, "self_end": 1, "neighbor_start": 2, "neighbor_end": 3}
+    assert lane.attributes["left_neighbors"] == [{"feature_id": 8, **span, "boundaries": [line]}]
     assert lane.attributes["left_boundaries"] == [{"lane_start": 0, "lane_end": 1, "feature_id": 40, "type": 7}]
     assert log.table("map_features_without_points")["feature_id"].to_pylist() == ["44"]
 
@@ -177,6 +179,12 @@ def test_the_real_scenario(real_data: Path, tmp_path: Path) -> None:
         if "points" in body:
             points = np.stack([body["points"][axis] for axis in "xyz"], axis=1)
             assert_same(features[str(given_feature["id"])].geometry, points, np.ones(len(points), bool))
+    for lane in (f for f in given["map_features"] if "lane" in f):
+        kept = features[str(lane["id"])].attributes
+        for side in ("left_neighbors", "right_neighbors"):
+            assert [n["feature_id"] for n in kept[side]] == [n["feature_id"] for n in lane["lane"][side]]
+            boundaries = [n["boundaries"]["feature_id"].tolist() for n in lane["lane"][side]]
+            assert [[b["feature_id"] for b in n["boundaries"]] for n in kept[side]] == boundaries
     lanes = [f for f in features.values() if f.kind == "lane"]
     assert sum(len(lane.successors) for lane in lanes) > 100
     assert {s for lane in lanes for s in (*lane.successors, *lane.predecessors)} <= set(features)
