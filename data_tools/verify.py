@@ -82,18 +82,18 @@ def _check_files(log: Log, fast: bool) -> Iterator[str]:
     listed = log.manifest["files"]
     for path in sorted(log.path.rglob("*")):
         name = path.relative_to(log.path).as_posix()
-        if path.is_file() and name not in listed and name != schema.MANIFEST:
+        if path.is_file() and name not in listed and name not in (schema.MANIFEST, schema.ADDRESS):
             yield f"{path}: the manifest does not list this file; remove it"
     for name, entry in listed.items():
         if fast:
             break
-        with open(log.path / name, "rb") as file:
+        with open(log.local_path(name), "rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
                 yield f"{log.path / name}: its SHA-256 is not the manifest's; it was changed: convert this log again"
 
 
 def _table(log: Log, name: str) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(log.path / name), "r")).read_all()
+    return pa.ipc.open_file(pa.memory_map(str(log.local_path(name)), "r")).read_all()
 
 
 def _matrix(table: pa.Table, name: str, width: int) -> np.ndarray:
@@ -208,7 +208,7 @@ def _check_payloads(log: Log, result: Result) -> None:
     points: dict[str, int] = {}
     for name, sensor in log.sensors.items():
         file = schema.payload_file(sensor.modality, name)
-        batches = pa.ipc.open_file(pa.memory_map(str(log.path / file), "r")).num_record_batches
+        batches = pa.ipc.open_file(pa.memory_map(str(log.local_path(file)), "r")).num_record_batches
         if batches != log.num_sweeps(name):
             _say(result, file, f"{batches} payloads for {log.num_sweeps(name)} rows")
             continue

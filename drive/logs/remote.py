@@ -1,7 +1,9 @@
 """Logs on object storage or another host, read in place: what is asked for comes into a bounded local cache.
 
 A log's files are fetched one by one when they are first needed (its tables are small; a lidar's payload only where its
-sweeps are read), checked against the manifest's size and SHA-256, and mapped into memory from there. Addresses are
+sweeps are read), checked against the manifest's size and SHA-256, and mapped into memory from there. A log's folder in
+the cache looks like a log that lacks files, with its address beside the manifest: `Log.open` of it gives a RemoteLog,
+so that whatever works with paths of logs (training, scoring, verify) works with these. Addresses are
 fsspec's (``s3://bucket/logs``, ``gs://``, ``sftp://``, ``memory://`` ...); a mounted NFS is a plain folder and needs
 none of this.
 """
@@ -12,7 +14,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from typing import Any
 from drive.errors import UserError
 from drive.logs.files import check_manifest
 from drive.logs.partial import owner
-from drive.logs.schema import MANIFEST
+from drive.logs.schema import ADDRESS, MANIFEST
 from drive.logs.store import Log
 from drive.logs.tables import disk_full
 
@@ -49,9 +50,12 @@ class Cache:
     def trim(self, keep: Path) -> None:
         """Remove files beyond `max_bytes`, oldest first, never `keep`."""
         found = []
-        for path in self.root().glob("*/*"):
+        for path in self.root().rglob("*"):
+            if path.name in (MANIFEST, ADDRESS) or path.name.startswith("."):
+                continue
             with contextlib.suppress(FileNotFoundError):  # another process trims too
-                found.append((path.stat().st_atime_ns, path.stat().st_size, path))
+                if path.is_file():
+                    found.append((path.stat().st_atime_ns, path.stat().st_size, path))
         total = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
             if total <= self.max_bytes:
@@ -95,43 +99,67 @@ def _network(url: str) -> Iterator[None]:
 
 
 def list_remote_logs(url: str) -> list[str]:
-    """Addresses of the finished logs directly below `url`, sorted. UserError where it cannot be listed."""
+    """Addresses of the finished logs directly below `url`, sorted, or `url` itself if it is a log.
+
+    Raises:
+        UserError: it cannot be listed.
+    """
     files, root = _file_system(url)
     with _network(url):
+        if files.exists(f"{root.rstrip('/')}/{MANIFEST}"):
+            return [url.rstrip("/")]
         names = sorted(PurePosixPath(path.rstrip("/")).name for path in files.ls(root, detail=False))
         shown = [name for name in names if not name.startswith(".")]
         return [f"{url.rstrip('/')}/{name}" for name in shown if files.exists(f"{root.rstrip('/')}/{name}/{MANIFEST}")]
 
 
 class RemoteLog(Log):
-    """A log at an fsspec address; pickles as its address and cache."""
+    """A log at an fsspec address; `path` is its folder in the cache, by which it pickles and is opened again."""
 
-    def __init__(self, url: str, manifest: dict[str, Any], cache: Cache) -> None:
-        super().__init__(Path(url), manifest)
-        self.url, self.cache = url.rstrip("/"), cache
-        # Two folders may hold logs of one name: the files of each are kept apart, and by content.
-        digest = hashlib.sha256(f"{self.url}\n{json.dumps(manifest['files'], sort_keys=True)}".encode()).hexdigest()
-        self._folder = cache.root() / f"{self.name}-{digest[:16]}"
+    def __init__(self, path: Path, manifest: dict[str, Any], url: str, cache: Cache) -> None:
+        super().__init__(path, manifest)
+        self.url, self.cache = url, cache
         self._lock = threading.Lock()
 
     @staticmethod
-    def open_url(url: str, cache: Cache = DEFAULT_CACHE) -> RemoteLog:
-        """Read the manifest. UserError where there is none, or none that we know."""
+    def open_url(url: str, cache: Cache | None = None) -> RemoteLog:
+        """Fetch the manifest; cache None = `DEFAULT_CACHE`. UserError where there is none, or none that we know."""
+        cache = cache or DEFAULT_CACHE
+        url = url.rstrip("/")
         files, root = _file_system(url)
-        place = f"{url.rstrip('/')}/{MANIFEST}"
-        with _network(place):
+        with _network(f"{url}/{MANIFEST}"):
             data = files.cat_file(f"{root.rstrip('/')}/{MANIFEST}")
-        return RemoteLog(url, check_manifest(place, data), cache)
+        manifest = check_manifest(f"{url}/{MANIFEST}", data)
+        # Logs of one name at two addresses, or converted anew at the same, are two logs.
+        digest = hashlib.sha256(url.encode() + b"\n" + data).hexdigest()[:16]
+        path = cache.root() / digest / manifest["name"]
+        address = {"url": url, "cache": str(cache.root()), "max_bytes": cache.max_bytes}
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            for name, content in ((ADDRESS, json.dumps(address).encode()), (MANIFEST, data)):
+                partial = path / f".{name}.{owner()}"
+                partial.write_bytes(content)
+                os.replace(partial, path / name)
+        except OSError as error:
+            raise _no_cache(path, error) from error
+        return RemoteLog(path, manifest, url, cache)
 
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return RemoteLog.open_url, (self.url, self.cache)
+    @staticmethod
+    def open_cached(path: Path, manifest: dict[str, Any]) -> RemoteLog:
+        """The log whose folder in the cache `path` is."""
+        try:
+            address = json.loads((path / ADDRESS).read_bytes())
+            cache = Cache(Path(address["cache"]), int(address["max_bytes"]))
+            return RemoteLog(path, manifest, str(address["url"]), cache)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(path / ADDRESS, f"not readable ({error})", "remove this folder of the cache") from error
 
     def __repr__(self) -> str:
         return f"RemoteLog({self.url!r})"
 
-    def _local(self, name: str) -> Path:
+    def local_path(self, name: str) -> Path:
         """The file in the cache, fetched if it is not there."""
-        path = self._folder / name.replace("/", "%")
+        path = self.path / name
         with contextlib.suppress(FileNotFoundError):
             os.utime(path)  # the cache forgets what was not asked for longest
             return path
@@ -160,13 +188,13 @@ class RemoteLog(Log):
                 raise UserError(url, what, "it was cut or changed: copy or convert this log again")
             os.replace(partial, path)
         except OSError as error:
-            raise disk_full(path, error) or UserError(path, f"cannot write the cache ({error})", "give another") from (
-                error
-            )
+            raise _no_cache(path, error) from error
         finally:
             partial.unlink(missing_ok=True)
         self.cache.trim(path)
 
-    def drop_cache(self) -> None:
-        """Remove this log's files from the cache."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+
+def _no_cache(path: Path, error: OSError) -> UserError:
+    return disk_full(path, error) or UserError(
+        path, f"cannot write the cache ({error.strerror})", "give another folder"
+    )

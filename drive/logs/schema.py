@@ -34,6 +34,7 @@ import pyarrow as pa
 
 SCHEMA_VERSION = 1
 MANIFEST = "log.json"
+ADDRESS = "address.json"  # only in a cache: where the log's files are fetched from (drive.logs.remote)
 MODALITIES = ("lidar", "camera", "radar")
 
 # A log, sensor or table name becomes a file name: letters, digits and . _ + - = only, never hidden.

@@ -48,6 +48,10 @@ class Log:
         """
         path = Path(path)
         manifest = read_manifest(path)
+        if (path / schema.ADDRESS).is_file():
+            from drive.logs.remote import RemoteLog  # it is a Log itself
+
+            return RemoteLog.open_cached(path, manifest)
         for name, entry in manifest["files"].items():
             try:
                 size = (path / name).stat().st_size
@@ -67,7 +71,7 @@ class Log:
     def verify_checksums(self) -> None:
         """Read every file and compare its SHA-256 with the manifest's; UserError names the first that differs."""
         for name, entry in self.manifest["files"].items():
-            with open(self._local(name), "rb") as file:
+            with open(self.local_path(name), "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != entry["sha256"]:
                 what = "its SHA-256 is not the manifest's"
@@ -78,7 +82,7 @@ class Log:
     def _reader(self, name: str) -> pa.RecordBatchFileReader:
         if name not in self.manifest["files"]:
             raise UserError(self.path / name, "the log has no such file", "see the list in log.json")
-        return OPEN.reader(self._local(name))
+        return OPEN.reader(self.local_path(name))
 
     def _table(self, name: str) -> pa.Table:
         return read_table(self.path / name, self._reader(name))
@@ -94,14 +98,14 @@ class Log:
         try:
             reader = self._reader(name)
             if points_only:
-                reader = OPEN.reader(self._local(name), point_fields(reader.schema))
+                reader = OPEN.reader(self.local_path(name), point_fields(reader.schema))
             batch = reader.get_batch(row)
             batch.validate()
         except (OSError, ValueError, pa.ArrowException) as error:
             raise UserError(self.path / name, f"row {row} is damaged ({error})", "convert this log again") from error
         return batch
 
-    def _local(self, name: str) -> Path:
+    def local_path(self, name: str) -> Path:
         """Where a file of the log can be mapped into memory."""
         return self.path / name
 
@@ -246,7 +250,7 @@ class Log:
         """The points of a sweep and nothing else: float32 [P, C], sensor frame, read-only where they are a view."""
         if not self._raw:
             return self._points_of(sensor, row, self._batch(sensor, row, points_only=True))
-        views = OPEN.views(self._local(self._payload(sensor)))
+        views = OPEN.views(self.local_path(self._payload(sensor)))
         if (points := views.get(row)) is None:
             points = views[row] = self._points_of(sensor, row, self._batch(sensor, row, points_only=True))
         return points
@@ -329,4 +333,4 @@ class Log:
         """Path of a raw file; UserError where the log has none of this name."""
         if not self.has_file(name):
             raise UserError(self.path / "files" / name, "the log has no such file", "see the list in log.json")
-        return self._local(f"files/{name}")
+        return self.local_path(f"files/{name}")

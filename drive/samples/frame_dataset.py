@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drive.errors import UserError
-from drive.logs.remote import RemoteLog, is_url
+from drive.logs.remote import RemoteLog, is_url, list_remote_logs
 from drive.logs.schema import MANIFEST
 from drive.logs.store import Frame, Log, list_logs
 from drive.samples.augment.bank import ObjectBank
@@ -271,17 +271,22 @@ def _columns(columns: tuple[str, ...]) -> tuple[int, int]:
 def find_logs(folders: Sequence[str | Path], split: str = "") -> list[Path]:
     """Log folders named by `folders`, each itself a log or a folder of logs; with `split`, only that split's.
 
-    For addresses: `drive.logs.remote.list_remote_logs`.
+    A folder may be an address (``s3://...``, drive.logs.remote): its logs are given by their folders in the cache.
 
     Raises:
         UserError: A folder that is neither, or nothing left.
     """
     found: list[Path] = []
-    for folder in map(Path, folders):
+    for place in folders:
+        if is_url(place):
+            found += [RemoteLog.open_url(url).path for url in list_remote_logs(str(place))]
+            continue
+        folder = Path(place)
         inside = [folder] if (folder / MANIFEST).is_file() else list_logs(folder)
         if not inside:
             raise UserError(folder, "holds no finished log", "run `drive convert` first, or name another folder")
-        found += [path for path in inside if not split or Log.open(path).split == split]
+        found += inside
+    found = [path for path in found if not split or Log.open(path).split == split]
     if not found:
         raise UserError(", ".join(map(str, folders)), f"no log of split {split!r}", "name another folder or split")
     return found

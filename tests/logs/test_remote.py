@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import pickle
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from data_tools.verify import verify_log
 from drive.errors import UserError
+from drive.logs import remote
 from drive.logs.remote import Cache, RemoteLog, is_url, list_remote_logs
 from drive.logs.store import Log
+from drive.samples.frame_dataset import find_logs
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
 
@@ -33,7 +35,11 @@ def cache(tmp_path: Path) -> Cache:
 
 
 def names(cache: Cache) -> list[str]:
-    return sorted(path.name for path in cache.root().glob("*/*"))
+    return sorted(path.name for path in payload(cache))
+
+
+def payload(cache: Cache) -> list[Path]:
+    return [p for p in cache.root().rglob("*") if p.is_file() and p.name not in ("log.json", "address.json")]
 
 
 def test_the_same_as_the_folder(small_log: Log, bucket: str, cache: Cache) -> None:
@@ -55,7 +61,9 @@ def test_the_same_as_the_folder(small_log: Log, bucket: str, cache: Cache) -> No
     log.verify_checksums()
     again = pickle.loads(pickle.dumps(log))
     np.testing.assert_array_equal(again.points("LIDAR", 3), small_log.points("LIDAR", 3))
-    assert again.cache == cache
+    assert (again.cache, again.path) == (cache, log.path)
+    assert isinstance(Log.open(log.path), RemoteLog)
+    assert log.path.name == "small"
 
 
 def test_file_urls(small_log: Log, cache: Cache) -> None:
@@ -71,7 +79,7 @@ def test_the_cache_is_bounded(bucket: str, tmp_path: Path, small_log: Log) -> No
     copy = points.copy()
     for _ in range(2):
         log.verify_checksums()
-        assert sum(p.stat().st_size for p in cache.root().glob("*/*")) <= cache.max_bytes
+        assert sum(p.stat().st_size for p in payload(cache)) <= cache.max_bytes
     np.testing.assert_array_equal(points, copy)  # what was removed stays mapped
     small = RemoteLog.open_url(f"{bucket}/small", Cache(tmp_path / "tiny", max_bytes=10))
     with pytest.raises(UserError, match=r"bytes, the cache holds 10; give a larger cache"):
@@ -96,4 +104,16 @@ def test_what_is_wrong_is_said(bucket: str, cache: Cache, small_log: Log) -> Non
     with pytest.raises(UserError, match=r"log\.json: not readable"):
         RemoteLog.open_url(f"{bucket}/small", cache)
     assert not [p for p in cache.root().rglob(".*") if p.is_file()]
-    shutil.rmtree(cache.root())
+
+
+def test_training_finds_them(bucket: str, cache: Cache, monkeypatch: pytest.MonkeyPatch, small_log: Log) -> None:
+    monkeypatch.setattr(remote, "DEFAULT_CACHE", cache)
+    paths = find_logs([bucket])
+    assert [path.name for path in paths] == ["small"]
+    assert find_logs([f"{bucket}/small"], "val") == paths
+    result = verify_log(paths[0])
+    # The made-up image is none; nothing else is wrong.
+    assert ["is not a JPEG or PNG image" in line for line in result.problems] == [True]
+    assert result.counts["boxes"] == 4
+    with pytest.raises(UserError, match="no log of split 'test'"):
+        find_logs([bucket], "test")
