@@ -44,9 +44,10 @@ def load(real_data: Path) -> tuple[TrackFrames, TrackedBoxes, TrackedBoxes]:
         cars = [track for track in scene["tracks"].values() if track["metadata"].get("type") == "vehicle.car"]
         for k, car in enumerate(cars):
             there = np.flatnonzero(car["state"]["valid"][steps])
-            for frame in there.tolist():
-                rows.append((start + frame, 1000 * number + k, *car["state"]["position"][steps[frame], :2]))
-    table = np.array(sorted(rows, key=lambda row: row[0]))
+            track = np.full(len(there), 1000 * number + k)
+            rows.append(np.column_stack([start + there, track, car["state"]["position"][steps[there], :2]]))
+    table = np.concatenate(rows)
+    table = table[np.argsort(table[:, 0], kind="stable")]
     n = len(table)
     boxes = np.ones((n, 9))
     boxes[:, :2] = table[:, 2:]
