@@ -112,11 +112,9 @@ def read_boxes(database: Database) -> Iterator[GlobalBoxes]:
     for owner, rows in groupby(database.rows(query), key=lambda row: row[0]):
         group = list(rows)
         place = f"{database.path}: lidar_box of {token(owner, str(database.path), 'lidar_pc_token')}"
-        values = np.zeros((len(group), 9))
         valid = np.array([row[11] is not None and row[12] is not None for row in group], dtype=bool)
-        for i, row in enumerate(group):
-            known = row[4:] if valid[i] else (*row[4:11], 0.0, 0.0)
-            values[i] = [number(v, place, name) for v, name in zip(known, _BOX, strict=True)]
+        cells = [row[4:] if ok else (*row[4:11], 0.0, 0.0) for row, ok in zip(group, valid.tolist(), strict=True)]
+        values = _numbers(cells, place)
         tracks = [token(row[2], place, "track_token") for row in group]
         unknown = [track for track in tracks if track not in categories]
         if unknown:
@@ -126,6 +124,17 @@ def read_boxes(database: Database) -> Iterator[GlobalBoxes]:
             [token(row[1], place, "token") for row in group],
             np.array([1.0 if row[3] is None else number(row[3], place, "confidence") for row in group]),
         )  # fmt: skip
+
+
+def _numbers(cells: list[tuple[Any, ...]], place: str) -> np.ndarray:
+    """Rows of box cells as float64 [N, 9]; all at once where all are sound, else cell by cell to name the bad one."""
+    try:
+        values = np.array(cells, dtype=np.float64)
+        if (np.abs(values) < 1e15).all():
+            return values
+    except (ValueError, TypeError, OverflowError):
+        pass
+    return np.array([[number(v, place, name) for v, name in zip(row, _BOX, strict=True)] for row in cells])
 
 
 def _categories(database: Database) -> dict[str, str]:
