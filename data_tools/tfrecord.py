@@ -1,9 +1,7 @@
 """TFRecord files without TensorFlow: an index by one pass over the record headers, random access, masked CRC-32C.
 
 A record is ``uint64 length | uint32 masked CRC of these 8 bytes | data | uint32 masked CRC of the data``, all little
-endian (tensorflow/core/lib/io/record_writer.h). The mask is ``((c >> 15) | (c << 17)) + 0xA282EAD8`` modulo 2^32 over
-CRC-32C (Castagnoli). The CRC runs on the processor's own instruction where it has one (SSE 4.2, ARMv8), else by
-slicing: eight table look-ups for eight bytes.
+endian (tensorflow/core/lib/io/record_writer.h).
 """
 
 from __future__ import annotations
@@ -15,153 +13,70 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-import llvmlite.binding
-import llvmlite.ir
-import numba
-import numba.extending
 import numpy as np
+from numba import njit
 
+from data_tools.crc32c import HAS_INSTRUCTION, crc32c, crc32c_hardware, crc32c_software, mask, masked_crc32c
 from drive.errors import UserError
 
+__all__ = ["FOOTER", "HEADER", "TFRecordFile", "crc32c", "crc32c_software", "frame_record", "masked_crc32c"]
+
 HEADER, FOOTER = 12, 4
-_MASK_DELTA = 0xA282EAD8
 _AGAIN = "copy the file again"
 _WINDOW = 1 << 18  # headers of small records are read many at a time
 
 
-def _tables() -> np.ndarray:
-    """Slicing tables uint32 [8, 256] of the reflected polynomial 0x82F63B78."""
-    tables = np.zeros((8, 256), np.uint32)
-    value = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        value = np.where(value & 1, (value >> 1) ^ np.uint32(0x82F63B78), value >> 1).astype(np.uint32)
-    tables[0] = value
-    for k in range(1, 8):
-        tables[k] = (tables[k - 1] >> 8) ^ tables[0][tables[k - 1] & 0xFF]
-    return tables
+@njit(cache=True, nogil=True)
+def _crc_of(data: np.ndarray, start: int, length: int, hardware: bool) -> Any:
+    """Masked CRC-32C of data[start : start + length]."""
+    part = data[start : start + length]
+    if hardware and length >= 8:
+        # A copy makes the words aligned; short records only come this way.
+        whole = length // 8 * 8
+        crc = crc32c_hardware(part[:whole].copy().view(np.uint64), part[whole:])
+    else:
+        crc = crc32c_software(part)
+    return mask(crc)
 
 
-_TABLES = _tables()
+@njit(cache=True, nogil=True)
+def _number(data: np.ndarray, at: int, size: int) -> Any:
+    """Little endian number of `size` bytes."""
+    value = np.uint64(0)
+    for k in range(size):
+        value |= np.uint64(data[at + k]) << np.uint64(8 * k)
+    return value
 
 
-@numba.njit(cache=True, nogil=True)
-def crc32c_software(data: np.ndarray) -> Any:
-    """CRC-32C of uint8 [N] by slicing tables."""
-    t = _TABLES
-    c = np.uint32(0xFFFFFFFF)
-    whole = len(data) // 8 * 8
-    for i in range(0, whole, 8):
-        a = c ^ (
-            np.uint32(data[i])
-            | (np.uint32(data[i + 1]) << np.uint32(8))
-            | (np.uint32(data[i + 2]) << np.uint32(16))
-            | (np.uint32(data[i + 3]) << np.uint32(24))
-        )
-        c = (
-            t[7, a & np.uint32(0xFF)]
-            ^ t[6, (a >> np.uint32(8)) & np.uint32(0xFF)]
-            ^ t[5, (a >> np.uint32(16)) & np.uint32(0xFF)]
-            ^ t[4, a >> np.uint32(24)]
-            ^ t[3, data[i + 4]]
-            ^ t[2, data[i + 5]]
-            ^ t[1, data[i + 6]]
-            ^ t[0, data[i + 7]]
-        )
-    for i in range(whole, len(data)):
-        c = t[0, (c ^ np.uint32(data[i])) & np.uint32(0xFF)] ^ (c >> np.uint32(8))
-    return np.int64(c ^ np.uint32(0xFFFFFFFF))
+@njit(cache=True, nogil=True)
+def _headers(window: np.ndarray, at: Any, left: int) -> tuple[np.ndarray, int, int]:
+    """Headers inside a window of the file, from byte `at` of it on, `left` bytes before the end of the file.
+
+    Returns int64 [K, 2] (where the data begins, length), where the next header stands, and what is wrong there: 0
+    nothing, 1 its checksum, 2 its length reaches beyond the end.
+    """
+    found = np.empty((len(window) // 16 + 1, 2), np.int64)
+    count = 0
+    while at + 12 <= len(window):
+        length = _number(window, at, 8)
+        if np.uint64(_crc_of(window, at, 8, False)) != _number(window, at + 8, 4):
+            return found[:count], at, 1
+        room = left - at - 16
+        if room < 0 or length > np.uint64(room):
+            return found[:count], at, 2
+        found[count, 0], found[count, 1] = at + 12, np.int64(length)
+        count += 1
+        at += np.int64(length) + 16
+    return found[:count], at, 0
 
 
-def _hardware_intrinsic() -> tuple[str, int] | None:
-    """LLVM name and width in bits of the running CRC of the 8-byte instruction, or None."""
-    features = llvmlite.binding.get_host_cpu_features()
-    if features.get("sse4.2"):
-        return "llvm.x86.sse42.crc32.64.64", 64
-    if features.get("crc"):
-        return "llvm.aarch64.crc32cx", 32
-    return None
-
-
-_INSTRUCTION = _hardware_intrinsic()
-
-
-def _crc_instruction(typing_context: Any, crc: Any, word: Any) -> Any:
-    """uint64 CRC after the 8 bytes of `word` (uint64), by the processor's instruction."""
-    assert _INSTRUCTION is not None
-    name, bits = _INSTRUCTION
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        state, wide = llvmlite.ir.IntType(bits), llvmlite.ir.IntType(64)
-        kind = llvmlite.ir.FunctionType(state, [state, wide])
-        function = numba.core.cgutils.get_or_insert_function(builder.module, kind, name)
-        start = arguments[0] if bits == 64 else builder.trunc(arguments[0], state)
-        result = builder.call(function, [start, arguments[1]])
-        return result if bits == 64 else builder.zext(result, wide)
-
-    return numba.uint64(numba.uint64, numba.uint64), generate
-
-
-_crc_step: Any = numba.extending.intrinsic(_crc_instruction)
-
-
-def _zeros_operator(count: int) -> np.ndarray:
-    """uint64 [4, 256] tables that carry a CRC state over `count` zero bytes: state -> xor of one entry a byte."""
-    basis = np.left_shift(np.uint32(1), np.arange(32, dtype=np.uint32))
-    for _ in range(count):
-        basis = (basis >> 8) ^ _TABLES[0][basis & 0xFF]
-    tables = np.zeros((4, 256), np.uint64)
-    for byte in range(4):
-        for value in range(256):
-            for bit in range(8):
-                if value >> bit & 1:
-                    tables[byte, value] ^= np.uint64(basis[8 * byte + bit])
-    return tables
-
-
-_LANE = 1024  # bytes of one of the three interleaved lanes: the instruction takes three cycles, but one can start each
-_OVER_LANE = _zeros_operator(_LANE)
-
-
-@numba.njit(cache=True, nogil=True)
-def _over_lane(state: Any) -> Any:
-    t = _OVER_LANE
-    return t[0, state & 255] ^ t[1, (state >> 8) & 255] ^ t[2, (state >> 16) & 255] ^ t[3, (state >> 24) & 255]
-
-
-@numba.njit(cache=True, nogil=True)
-def _crc32c_hardware(words: np.ndarray, rest: np.ndarray) -> Any:
-    c = np.uint64(0xFFFFFFFF)
-    lane = _LANE // 8
-    at = 0
-    while at + 3 * lane <= len(words):
-        b, d = np.uint64(0), np.uint64(0)
-        for i in range(at, at + lane):
-            c = _crc_step(c, words[i])
-            b = _crc_step(b, words[i + lane])
-            d = _crc_step(d, words[i + 2 * lane])
-        c = _over_lane(_over_lane(np.int64(c)) ^ b) ^ d
-        at += 3 * lane
-    for i in range(at, len(words)):
-        c = _crc_step(c, words[i])
-    low = np.uint32(c)
-    for value in rest:
-        low = _TABLES[0, (low ^ np.uint32(value)) & np.uint32(0xFF)] ^ (low >> np.uint32(8))
-    return np.int64(low ^ np.uint32(0xFFFFFFFF))
-
-
-def crc32c(data: bytes | memoryview | np.ndarray) -> int:
-    """CRC-32C (Castagnoli) of some bytes, 0..2^32 - 1. ``crc32c(b"123456789") == 0xE3069283``."""
-    array = np.frombuffer(data, np.uint8)
-    if _INSTRUCTION is None:
-        return int(crc32c_software(array))
-    whole = len(array) // 8 * 8
-    return int(_crc32c_hardware(array[:whole].view(np.uint64), array[whole:]))
-
-
-def masked_crc32c(data: bytes | memoryview | np.ndarray) -> int:
-    """The masked CRC-32C that stands in TFRecord files."""
-    crc = crc32c(data)
-    return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+@njit(cache=True, nogil=True)
+def _first_wrong(window: np.ndarray, starts: np.ndarray, lengths: np.ndarray, hardware: bool) -> int:
+    """Index of the first record whose data does not have its checksum; -1 = none."""
+    for i in range(len(starts)):
+        if np.uint64(_crc_of(window, starts[i], lengths[i], hardware)) != _number(window, starts[i] + lengths[i], 4):
+            return i
+    return -1
 
 
 def frame_record(data: bytes) -> bytes:
@@ -209,7 +124,26 @@ class TFRecordFile:
         return len(self.offsets)
 
     def __iter__(self) -> Iterator[bytes]:
-        return (self.read(i) for i in range(len(self)))
+        """Data of all records in order, checksums compared; small ones are read many at a time."""
+        first = 0
+        while first < len(self):
+            start = int(self.offsets[first])
+            last = int(np.searchsorted(self.offsets + self.lengths, start + _WINDOW))
+            if last <= first + 1:
+                yield self.read(first)
+                first += 1
+                continue
+            end = int(self.offsets[last - 1] + self.lengths[last - 1]) + FOOTER
+            block = self._pread(end - start, start)
+            if len(block) != end - start:
+                raise UserError(self.place(first), "the file became shorter while it was read", _AGAIN)
+            starts, lengths = self.offsets[first:last] - start, self.lengths[first:last]
+            wrong = _first_wrong(np.frombuffer(block, np.uint8), starts, lengths, HAS_INSTRUCTION)
+            for i, (at, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
+                if i == wrong:
+                    raise UserError(self.place(first + i), "the checksum of its data is wrong", _AGAIN)
+                yield block[at : at + length]
+            first = last
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
@@ -223,14 +157,14 @@ class TFRecordFile:
         """Data of record 0..R-1; `verify` compares its checksum (UserError where it differs)."""
         if not 0 <= record < len(self):
             raise IndexError(f"{self.path} has records 0 to {len(self) - 1}, not {record}")
-        length = int(self.lengths[record])
-        block = self._pread(length + FOOTER, int(self.offsets[record]))
-        if len(block) != length + FOOTER:
+        length, at = int(self.lengths[record]), int(self.offsets[record])
+        # Two reads instead of one and a cut: the cut would copy the data.
+        data, footer = self._pread(length, at), self._pread(FOOTER, at + length) if verify else bytes(FOOTER)
+        if len(data) != length or len(footer) != FOOTER:
             raise UserError(self.place(record), "the file became shorter while it was read", _AGAIN)
-        data = memoryview(block)[:length]
-        if verify and masked_crc32c(data) != struct.unpack_from("<I", block, length)[0]:
+        if verify and masked_crc32c(data) != struct.unpack("<I", footer)[0]:
             raise UserError(self.place(record), "the checksum of its data is wrong", _AGAIN)
-        return block[:length]
+        return data
 
     def _pread(self, count: int, at: int) -> bytes:
         try:
@@ -242,26 +176,24 @@ class TFRecordFile:
             raise UserError(f"{self.path}: byte {at}", f"cannot be read ({error.strerror})", _AGAIN) from None
 
     def _index(self) -> tuple[np.ndarray, np.ndarray]:
-        offsets: list[int] = []
-        lengths: list[int] = []
-        at, base, window = 0, 0, b""
+        parts = [np.zeros((0, 2), np.int64)]
+        at, count, last = 0, 0, 0
         while at < self._size:
-            if not base <= at <= base + len(window) - HEADER:
-                # Headers far apart: nothing of a large window would be used.
-                far = bool(lengths) and lengths[-1] > _WINDOW // 4
-                base, window = at, self._pread(HEADER if far else _WINDOW, at)
-            if len(window) - (at - base) < HEADER:
-                raise self._damaged(len(offsets), at, f"{self._size - at} bytes are left, a header has {HEADER}")
-            head = window[at - base : at - base + HEADER]
-            length, crc = struct.unpack("<QI", head)
-            if masked_crc32c(head[:8]) != crc:
-                raise self._damaged(len(offsets), at, "the checksum of its header is wrong")
-            if length > self._size - at - HEADER - FOOTER:
-                raise self._damaged(len(offsets), at, f"its {length} bytes reach beyond the end of the file")
-            offsets.append(at + HEADER)
-            lengths.append(length)
-            at += HEADER + length + FOOTER
-        return np.array(offsets, np.int64), np.array(lengths, np.int64)
+            # Headers far apart: nothing of a large window would be used.
+            window = self._pread(HEADER if last > _WINDOW // 4 else _WINDOW, at)
+            if len(window) < HEADER:
+                raise self._damaged(count, at, f"{self._size - at} bytes are left, a header has {HEADER}")
+            found, step, wrong = _headers(np.frombuffer(window, np.uint8), 0, self._size - at)
+            found[:, 0] += at
+            parts.append(found)
+            at, count = at + step, count + len(found)
+            last = int(found[-1, 1]) if len(found) else last
+            if wrong == 1:
+                raise self._damaged(count, at, "the checksum of its header is wrong")
+            if wrong == 2:
+                raise self._damaged(count, at, "it reaches beyond the end of the file")
+        offsets, lengths = np.concatenate(parts).T
+        return np.ascontiguousarray(offsets), np.ascontiguousarray(lengths)
 
     def _damaged(self, record: int, at: int, what: str) -> UserError:
         mend = "give a TFRecord file that is not compressed, or copy it again" if record == 0 else _AGAIN

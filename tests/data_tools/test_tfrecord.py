@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fuzzing import check_reader
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools.tfrecord import (
@@ -38,12 +38,14 @@ def test_published_vectors() -> None:
     assert frame_record(b"123456789").hex() == "0900000000000000" + "37f97139" + b"123456789".hex() + "e5b08ac7"
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.integers(0, 20_000), st.integers(0, 2**32))
 def test_instruction_and_tables_agree(size: int, seed: int) -> None:
     data = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
     assert crc32c(data) == crc32c_software(data)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.binary(max_size=300), max_size=20))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, records: list[bytes]) -> None:
     with TFRecordFile(write(tmp_path_factory.mktemp("records") / "a.tfrecord", records)) as file:
@@ -58,6 +60,7 @@ def test_small_records_beside_large_ones(tmp_path: Path) -> None:
     with TFRecordFile(write(tmp_path / "a.tfrecord", records)) as file:
         assert len(file) == len(records)
         assert [file.read(i) for i in (705, 2, 0, 5)] == [records[i] for i in (705, 2, 0, 5)]
+        assert list(file) == records
         again = pickle.loads(pickle.dumps(file))
         assert again.read(3) == records[3]
         again.close()
@@ -80,6 +83,10 @@ def test_damage_is_named(tmp_path: Path) -> None:
         assert file.read(1, verify=False) == b"xefg"
         with pytest.raises(UserError, match="record 1 at byte 19.*checksum of its data"):
             file.read(1)
+        records = iter(file)
+        assert next(records) == b"abc"
+        with pytest.raises(UserError, match="record 1 at byte 19.*checksum of its data"):
+            next(records)
     path.write_bytes(good[:-1])
     with pytest.raises(UserError, match="beyond the end"):
         TFRecordFile(path)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fuzzing import mutations
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools.wire import (
@@ -203,6 +203,7 @@ NUMBERS = {
 }
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.data())
 def test_numbers_there_and_back(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(list(NUMBERS)))
