@@ -52,10 +52,14 @@ class Plan:
         out = [f"{len(self.names)} logs to convert ({', '.join(shown)}), {self.there} are there already"]
         if self.measured:
             minutes = self.log_seconds * len(self.names) / workers / 60
-            out.append(f"{self.measured}: {self.log_bytes / 1e6:.1f} MB in {self.log_seconds:.1f} s")
-            out.append(f"expected: {self.expected_bytes / 1e9:.2f} GB, {minutes:.1f} minutes with {workers} workers")
+            out.append(f"{self.measured}: {_size(self.log_bytes)} in {self.log_seconds:.1f} s")
+            out.append(f"expected: {_size(self.expected_bytes)}, {minutes:.1f} minutes with {workers} workers")
         enough = "" if self.fits else ": NOT ENOUGH"
-        return [*out, f"free on this disk: {self.free_bytes / 1e9:.2f} GB{enough}"]
+        return [*out, f"free on this disk: {_size(self.free_bytes)}{enough}"]
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def plan(work: Work, todo: Sequence[Any], there: int) -> Plan:

@@ -118,6 +118,10 @@ def convert_log(raw: Path, source: Av2Log, out_root: Path, options: Options) -> 
         interpolated: list[tuple[str, int, int]] = []
         cameras = _add_sensors(log, folder)
         stamps = None if annotations is None else np.unique(annotations.stamps_ns)
+        begins = [stamp for stamp, _ in _stamped(folder / "sensors" / "lidar", ".feather")[:1]]
+        begins += [] if stamps is None else stamps[:1].tolist()
+        if begins:
+            log.begin(min(begins))
         sweeps = _add_sweeps(log, folder, poses, stamps, interpolated)
         frame_stamps = np.array(sorted(sweeps), dtype=np.int64) if stamps is None else stamps
         shown = cameras if options.images else {}

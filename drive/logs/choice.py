@@ -28,8 +28,8 @@ class Choice:
 
     Attributes:
         sensors: Names or globs (``CAM_*``); empty = all.
-        start_s, end_s: Half-open range of time, seconds after the first sweep, image or frame that the converter
-            writes (chosen or not); end_s None = to the end.
+        start_s, end_s: Half-open range of time, seconds after `LogWriter.begin`'s or else the first time that the
+            converter writes (chosen or not); end_s None = to the end.
         reference_images: Cameras hold the paths of the recorded files instead of their bytes.
         points: "raw" = float32, mapped into memory; "lz4" = the same numbers, compressed; "quantised" = x, y, z as
             whole steps (drive.logs.coding), the other columns exact, compressed.

@@ -97,6 +97,10 @@ class LogWriter:
                 payload.abandon()
             self._folder.remove()
 
+    def begin(self, timestamp_ns: int) -> None:
+        """Say when the recording begins, what a chosen range of time counts from; default: the first time written."""
+        self._filter.wants_time(timestamp_ns)
+
     # --- sensors and their payload -------------------------------------------------------------------------------
 
     def add_sensor(

@@ -124,7 +124,7 @@ def test_dry_run(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["toy", str(toy), str(out), "--dry-run"]) == 0
     text = capsys.readouterr().out
     assert "2 logs to convert (log-a, log-c), 1 are there already" in text
-    assert f"expected: {2 * size / 1e9:.2f} GB" in text
+    assert f"expected: {2 * size / 1e6:.1f} MB" in text
     assert "free on this disk" in text
     assert [path.name for path in list_logs(out)] == ["log-b"]
     (toy / "log-c" / "deed").write_text("user error")
@@ -181,3 +181,13 @@ def test_tiny_town(tiny_town: Path, tmp_path: Path) -> None:
     assert marker["choice"]["points"] == "lz4"
     shutil.rmtree(whole)
     assert "data_tools.nuscenes" in sys.modules
+
+
+def test_time_of_a_real_log(real_data: Path, tmp_path: Path) -> None:
+    """Labels of 15.5 s at 10 Hz, two sweeps somewhere in the middle: time counts from the first label."""
+    choice = Choice(start_s=3.0, end_s=8.0)
+    (name,) = convert("av2", real_data / "av2" / "sensor", tmp_path, choice=choice).converted
+    log = Log.open(tmp_path / name)
+    assert log.num_frames == 50
+    assert verify_log(log.path).problems == []
+    assert len(log.table("frame_attributes")) == 50
