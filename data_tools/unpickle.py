@@ -5,17 +5,15 @@ Allowed: plain builtins (None, bool, int, float, complex, str, bytes, bytearray,
 bytes), numpy arrays, scalars and dtypes of numbers, strings, bytes and objects, under numpy 1's and numpy 2's module
 names. Everything else is refused by its name.
 
-Numpy's own reconstruction is not called: its ``dtype.__setstate__`` believes a forged state and an object array
-believes a forged length, both of which crash the process. Arrays and dtypes are rebuilt here from checked parts.
+The bytes are looked over first (:mod:`data_tools.pickle_scan`); numpy's arrays are rebuilt by our own code
+(:mod:`data_tools.pickle_standins`).
 """
 
 from __future__ import annotations
 
 import codecs
 import io
-import math
 import pickle
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,13 +21,12 @@ from typing import Any
 import numpy as np
 
 from data_tools.pickle_scan import MAX_MEMORY, PickleError, scan
+from data_tools.pickle_standins import Array, Call, Dtype, plain_array, replace_standins
 from drive.errors import UserError
 
 _MEND = "copy the file again; pickles from elsewhere may hold only plain containers, numbers, strings, numpy arrays"
-_SIMPLE_DTYPE = re.compile(r"[?bhilqBHILQefdgFDOSUV]|b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|O8|[SUV]\d{1,7}")
 _NUMPY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _NUMERIC_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
-_MAX_DIMENSIONS = 32
 
 
 def load_pickle(path: Path, *, max_bytes: int = 1_000_000_000) -> Any:
@@ -67,121 +64,6 @@ def loads_pickle(data: bytes, place: str) -> Any:
         raise UserError(place, f"damaged pickle ({reason})", _MEND) from None
 
 
-class _Call:
-    """A name that a pickle may call. No attribute of it can be set, so that nothing outlives the reading."""
-
-    __slots__ = ("_function", "_name")
-    _function: Callable[..., Any] | None
-    _name: str
-
-    def __init__(self, name: str, function: Callable[..., Any] | None) -> None:
-        object.__setattr__(self, "_name", name)
-        object.__setattr__(self, "_function", function)
-
-    def __call__(self, *arguments: Any) -> Any:
-        if self._function is None:
-            raise PickleError(f"{self._name} may be named but not called")
-        return self._function(*arguments)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise PickleError(f"an attribute of {self._name} is set")
-
-    def __setstate__(self, state: Any) -> None:
-        raise PickleError(f"the state of {self._name} is set")
-
-
-class _Dtype:
-    """A dtype that is being rebuilt: REDUCE gives its text, BUILD its byte order and fields."""
-
-    __slots__ = ("text", "value")
-    __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, text: Any, align: Any = False, copy: Any = False) -> None:
-        if not isinstance(text, str) or not _SIMPLE_DTYPE.fullmatch(text):
-            raise PickleError(f"numpy dtype {str(text)[:40]!r} is not a plain one")
-        self.text = text
-        self.value = np.dtype(text)
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, tuple) or not 8 <= len(state) <= 9 or state[1] not in ("<", ">", "|", "="):
-            raise PickleError("numpy dtype with an unknown state")
-        order, subarray, names, fields = state[1], state[2], state[3], state[4]
-        if subarray is not None:
-            raise PickleError("numpy dtype of arrays is not a plain one")
-        if names is None:
-            self.value = np.dtype(self.text).newbyteorder(order)
-            return
-        if self.value.kind != "V" or not isinstance(fields, dict) or not isinstance(names, tuple):
-            raise PickleError("numpy dtype with damaged fields")
-        parts = [fields[name] for name in names]
-        if any(not isinstance(kind, _Dtype) or kind.value.hasobject for kind, *_ in parts):
-            raise PickleError("numpy dtype with fields that are not plain")
-        self.value = np.dtype(
-            {
-                "names": list(names),
-                "formats": [kind.value for kind, *_ in parts],
-                "offsets": [offset for _, offset, *_ in parts],
-                "itemsize": self.value.itemsize,
-            }
-        )
-
-
-class _Array:
-    """An array that is being rebuilt; `value` is None until BUILD gives its contents."""
-
-    __slots__ = ("_charge", "value")
-    __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, charge: Callable[[int], None]) -> None:
-        self._charge = charge
-        self.value: np.ndarray | None = None
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) not in (4, 5):
-            raise PickleError("numpy array with an unknown state")
-        shape, dtype, fortran, raw = state[-4:]
-        if not isinstance(dtype, _Dtype):
-            raise PickleError("numpy array without a dtype")
-        if dtype.value.hasobject:
-            if not isinstance(raw, list):
-                raise PickleError("numpy array of objects without a list of them")
-            self.value = _object_array(raw, shape, bool(fortran), self._charge)
-        else:
-            self.value = _plain_array(raw, dtype.value, shape, "F" if fortran else "C", self._charge)
-
-
-def _count(shape: Any) -> int:
-    if not isinstance(shape, tuple) or len(shape) > _MAX_DIMENSIONS:
-        raise PickleError("numpy array without a shape")
-    if any(type(n) is not int or not 0 <= n < 2**40 for n in shape):
-        raise PickleError(f"numpy array of shape {str(shape)[:60]}")
-    return math.prod(shape)
-
-
-def _plain_array(raw: Any, dtype: np.dtype, shape: Any, order: Any, charge: Callable[[int], None]) -> np.ndarray:
-    """An array of its own memory from bytes, or from the text that protocol 0 makes of them."""
-    data = raw.encode("latin1") if isinstance(raw, str) else raw
-    count = _count(shape)
-    if not isinstance(data, (bytes, bytearray)) or order not in ("C", "F"):
-        raise PickleError("numpy array without bytes")
-    if count * dtype.itemsize != len(data):
-        raise PickleError(f"numpy array of {shape} x {dtype.itemsize} bytes holds {len(data)} bytes")
-    charge(max(len(data), 0 if dtype.itemsize else 4 * count) + 128)
-    if dtype.itemsize == 0 or count == 0:
-        return np.zeros(shape, dtype)
-    return np.frombuffer(data, dtype).reshape(shape, order=order).copy(order="K")
-
-
-def _object_array(raw: list[Any], shape: Any, fortran: bool, charge: Callable[[int], None]) -> np.ndarray:
-    if _count(shape) != len(raw):
-        raise PickleError(f"numpy array of {shape} objects holds {len(raw)}")
-    charge(8 * len(raw) + 128)
-    flat = np.empty(len(raw), object)
-    for index, item in enumerate(raw):
-        flat[index] = item
-    return flat.reshape(shape, order="F" if fortran else "C")
-
-
 def _elements(items: Any) -> Any:
     """What a set may be made of by a call: things whose hash takes no long search."""
     small = (type(None), bool, int, float, complex, str, bytes, np.generic)
@@ -208,7 +90,7 @@ class _Unpickler(pickle.Unpickler):
             ("builtins", "complex"): complex,
             ("collections", "OrderedDict"): self._dictionary,
             ("collections", "defaultdict"): lambda factory=None, *rest: self._dictionary(*rest),
-            ("numpy", "dtype"): _Dtype,
+            ("numpy", "dtype"): Dtype,
             ("numpy", "ndarray"): None,
         }
         for name in ("list", "dict", "tuple", "int", "float", "str", "bool"):  # as the factory of a defaultdict
@@ -218,12 +100,12 @@ class _Unpickler(pickle.Unpickler):
             calls[module, "scalar"] = self._scalar
         for module in _NUMERIC_MODULES:
             calls[module, "_frombuffer"] = self._frombuffer
-        self._calls = {key: _Call(".".join(key), function) for key, function in calls.items()}
+        self._calls = {key: Call(".".join(key), function) for key, function in calls.items()}
 
     def load_checked(self) -> Any:
         """The object, without any stand-in left in it."""
         result = self.load()
-        return _replace_standins(result) if self._named else result
+        return replace_standins(result) if self._named else result
 
     def find_class(self, module: str, name: str) -> Any:
         """The allowed names; PickleError with the full name of any other."""
@@ -264,71 +146,19 @@ class _Unpickler(pickle.Unpickler):
         self._paid(items, 100)
         return dict(zip(_elements([key for key, _ in items]), [value for _, value in items], strict=True))
 
-    def _reconstruct(self, kind: Any, shape: Any, dtype: Any) -> _Array:
+    def _reconstruct(self, kind: Any, shape: Any, dtype: Any) -> Array:
         if kind is not self._calls["numpy", "ndarray"]:
             raise PickleError("numpy array of a class of its own")
-        return _Array(self._charge)
+        return Array(self._charge)
 
     def _scalar(self, dtype: Any, raw: Any) -> Any:
-        if not isinstance(dtype, _Dtype) or dtype.value.hasobject:
+        if not isinstance(dtype, Dtype) or dtype.value.hasobject:
             raise PickleError("numpy scalar without a plain dtype")
-        return _plain_array(raw, dtype.value, (1,), "C", self._charge)[0]
+        return plain_array(raw, dtype.value, (1,), "C", self._charge)[0]
 
-    def _frombuffer(self, raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> _Array:
-        if not isinstance(dtype, _Dtype) or dtype.value.hasobject or axes is not None:
+    def _frombuffer(self, raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> Array:
+        if not isinstance(dtype, Dtype) or dtype.value.hasobject or axes is not None:
             raise PickleError("numpy array from a buffer without a plain dtype")
         array = self._reconstruct(self._calls["numpy", "ndarray"], None, None)
-        array.value = _plain_array(raw, dtype.value, shape, order, self._charge)
+        array.value = plain_array(raw, dtype.value, shape, order, self._charge)
         return array
-
-
-def _replace_standins(root: Any) -> Any:
-    """The same object with arrays and dtypes in place of their stand-ins. Shared objects stay shared."""
-    waiting: list[Any] = []  # containers whose contents are still to be looked at
-    known: dict[int, Any] = {}  # id -> finished object, of containers met before
-    alive: list[Any] = []  # old tuples, so that no id is used again
-
-    def finished(item: Any) -> Any:
-        kind = type(item)
-        if kind is _Array:
-            if item.value is None:
-                raise PickleError("numpy array without contents")
-            item = item.value
-            kind = type(item)
-        elif kind is _Dtype:
-            return item.value
-        elif kind is _Call:
-            raise PickleError("a class itself is stored as a value")
-        if kind is tuple:
-            if id(item) not in known:
-                alive.append(item)
-                parts = tuple([finished(part) for part in item])
-                # A tuple without stand-ins stays itself: it may be a key of a dictionary elsewhere.
-                known[id(item)] = parts if any(a is not b for a, b in zip(parts, item, strict=True)) else item
-            return known[id(item)]
-        if (kind in (list, dict) or (kind is np.ndarray and item.dtype.hasobject)) and id(item) not in known:
-            known[id(item)] = item
-            waiting.append(item)
-        return item
-
-    root = finished(root)
-    while waiting:
-        container = waiting.pop()
-        if type(container) is dict:
-            for key, item in container.items():
-                if type(item) not in _LEAVES:
-                    container[key] = finished(item)
-        elif type(container) is list:
-            for index, item in enumerate(container):
-                if type(item) not in _LEAVES:
-                    container[index] = finished(item)
-        else:
-            flat = (container if container.flags.c_contiguous else container.T).reshape(
-                -1
-            )  # a view: they are one block
-            for index in range(len(flat)):
-                flat[index] = finished(flat[index])
-    return root
-
-
-_LEAVES = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray, set, frozenset))
