@@ -176,7 +176,8 @@ def _load(cache: Path, stamp: str) -> dict[str, dict[str, np.ndarray]] | None:
     found: dict[str, dict[str, np.ndarray]] = {}
     for i, name in enumerate(batch.schema.names):
         table, field, width, dtype = name.split("/")
-        values = batch.column(i).values.to_numpy()
-        values = values.view(bool) if dtype == "bool" else values
+        column = batch.column(i).values
+        # Not to_numpy: it imports pandas where that is installed, for a second.
+        values = np.frombuffer(column.buffers()[1], dtype, len(column), column.offset * np.dtype(dtype).itemsize)
         found.setdefault(table, {})[field] = values.reshape(-1, int(width)) if int(width) else values
     return found
