@@ -190,6 +190,8 @@ def _add_boxes(log: LogWriter, sync: Modality, modality: Modality, global_from_e
         if any(not isinstance(v, int) for v in found["label"]) or any(not v for v in found["track_token"]):
             raise UserError(place, "a box has no label or no track", _MEND)
         values = np.stack([numbers(cell, 10, f"{place}: box {i}") for i, cell in enumerate(found["bounding_box_se3"])])
+        if not (values[:, 7:10] > 0).all():
+            raise UserError(place, "a box has a side that is not positive", _MEND)
         ego_from_global = invert(global_from_ego[k])
         in_ego = ego_from_global @ poses(values[:, :7], place)
         velocity_valid = np.array([cell is not None for cell in found["velocity_3d"]])

@@ -264,6 +264,9 @@ def _add_boxes(
         [number(r["box"].get(name), f"{p}: {name}") for name in ("length", "width", "height")]
         for r, p in zip(records, places, strict=True)
     ])  # fmt: skip
+    flat = np.flatnonzero(~(size > 0).all(axis=1))
+    if len(flat):
+        raise UserError(places[flat[0]], "the box has a side that is not positive", _MEND)
     in_ego = np.stack([pose[1] for pose in poses]) @ from_translation_rotation(translation, rotation)
     boxes = np.zeros((len(records), 9))
     boxes[:, :3], boxes[:, 3:6], boxes[:, 6] = in_ego[:, :3, 3], size, wrap_angle(yaw_of_matrix(in_ego))

@@ -82,6 +82,8 @@ def _frame(record: dict[Any, Any], place: str) -> NavsimFrame:
     labels = labels if isinstance(labels, dict) else {}
     boxes = _array(labels.get("gt_boxes", np.zeros((0, 7))), (None, 7), f"{place}: gt_boxes")
     count = len(boxes)
+    if not (boxes[:, 3:6] > 0).all():
+        raise UserError(f"{place}: gt_boxes", "a box has a side that is not positive", _MEND)
     cameras = record.get("cams")
     cameras = cameras if isinstance(cameras, dict) else {}
     identity = ([0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0])

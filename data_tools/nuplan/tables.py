@@ -115,6 +115,8 @@ def read_boxes(database: Database) -> Iterator[GlobalBoxes]:
         valid = np.array([row[11] is not None and row[12] is not None for row in group], dtype=bool)
         cells = [row[4:] if ok else (*row[4:11], 0.0, 0.0) for row, ok in zip(group, valid.tolist(), strict=True)]
         values = _numbers(cells, place)
+        if not (values[:, 3:6] > 0).all():
+            raise UserError(place, "a box has a side that is not positive", "mend or remove the row")
         tracks = [token(row[2], place, "track_token") for row in group]
         unknown = [track for track in tracks if track not in categories]
         if unknown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -238,7 +239,7 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
 
 def test_damaged_files(tmp_path: Path) -> None:
     folder = write_d123(small_log(tmp_path / "logs"), tmp_path / "d123")
-    outs = (tmp_path / f"out{i}" for i in range(1000))
+    outs = (tmp_path / f"out{i}" for i in count())
     files = sorted(folder.iterdir())
     assert len(files) == 5
     convert_log(folder, D123Log(folder), next(outs), Options())  # loads and compiles what the cases shall not wait for
@@ -260,9 +261,9 @@ def test_msgpack_both_ways(value: object) -> None:
 def test_msgpack_by_hand() -> None:
     """The example of msgpack.org, sizes on either side of the prefixes, and 123D's arrays."""
     assert pack({"compact": True, "schema": 0}) == b"\x82\xa7compact\xc3\xa6schema\x00"
-    for count in (15, 16, 31, 32, 255, 256, 65535, 65536):
-        assert unpack(pack("a" * count)) == "a" * count
-        assert unpack(pack([1] * count)) == [1] * count
+    for length in (15, 16, 31, 32, 255, 256, 65535, 65536):
+        assert unpack(pack("a" * length)) == "a" * length
+        assert unpack(pack([1] * length)) == [1] * length
     array = np.arange(6.0).reshape(2, 3)
     np.testing.assert_array_equal(unpack(pack({"line": array}))["line"], array)
     assert unpack(pack(np.zeros((0, 3)))).shape == (0, 3)

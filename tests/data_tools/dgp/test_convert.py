@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,11 @@ def edit(path: Path, change: Callable[[Any], object]) -> None:
         ("calibration/c.json", lambda r: r["intrinsics"][1].update(k4=0.1), "a lens with k4"),
         ("calibration/c.json", lambda r: r["extrinsics"][1]["rotation"].update(qw=0), "not of length 1"),
         ("bounding_box_3d/LIDAR/1.json", lambda r: r["annotations"][0].pop("box"), "has no box"),
-        ("bounding_box_3d/LIDAR/1.json", lambda r: r["annotations"][0]["box"].update(length=-1), "not a box"),
+        (
+            "bounding_box_3d/LIDAR/1.json",
+            lambda r: r["annotations"][0]["box"].update(length=-1),
+            "a side that is not positive",
+        ),
         ("bounding_box_2d/CAM/1.json", lambda r: r["annotations"][0]["box"].update(x="1"), "is not a number"),
     ],
 )
@@ -193,7 +198,7 @@ def test_damaged_files(raw: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     for name, reader in readers.items():
         assert check_reader(reader, scene / name) > 20
-    outs = (tmp_path / f"out{i}" for i in range(1000))
+    outs = (tmp_path / f"out{i}" for i in count())
     files = sorted(path for path in scene.rglob("*") if path.is_file())
     convert(raw, next(outs))  # the first conversion loads and compiles what the cases shall not wait for
     assert check_reader(lambda root: convert(root, next(outs)), files, root=raw, cases=60) > 4

@@ -147,7 +147,7 @@ def change(key: str, value: object) -> Callable[[list[dict[str, Any]]], object]:
         (change("ego2global_rotation", [0.0] * 4), "quaternion is not of length 1"),
         (change("ego_dynamic_state", [np.nan] * 4), "not finite"),
         (change("traffic_lights", [1, 2]), "is not a list of (lane connector"),
-        (change("anns/gt_boxes", np.zeros((2, 7))), "not a box"),
+        (change("anns/gt_boxes", np.zeros((2, 7))), "a side that is not positive"),
         (change("anns/gt_boxes", np.ones((1, 6))), "shape (1, 6)"),
         (change("anns/gt_names", ["vehicle"]), "1 entries for 2 boxes"),
         (change("anns/gt_velocity_3d", np.ones((3, 3))), "shape (3, 3)"),

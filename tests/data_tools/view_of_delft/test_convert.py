@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -167,7 +168,7 @@ def test_damaged_files(raw: Path) -> None:
 
 
 def test_damaged_folders(raw: Path, tmp_path: Path) -> None:
-    outs = (tmp_path / f"out{i}" for i in range(1000))
+    outs = (tmp_path / f"out{i}" for i in count())
     files = [path for path in sorted(raw.rglob("*00008*")) if path.is_file()]
     assert len(files) == 8
     convert(raw, next(outs))  # the first conversion loads and compiles what the cases shall not wait for
