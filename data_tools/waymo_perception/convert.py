@@ -47,9 +47,10 @@ class WaymoSegment:
 
     @property
     def split(self) -> str:
-        """train, val or test where a folder above the files is called so."""
-        parts = {part for _, path in self.files for part in path.parts[:-1]}
-        return next((short for long, short in SPLITS.items() if {long, short} & parts), "")
+        """train, val or test where one of the three folders above the files is called so, the nearest one first."""
+        names = SPLITS | {short: short for short in SPLITS.values()}
+        above = [folder.name for folder in self.files[0][1].parents][:3]
+        return next((names[name] for name in above if name in names), "")
 
 
 def list_logs(raw: Path, options: Options) -> list[WaymoSegment]:
