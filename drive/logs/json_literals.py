@@ -25,7 +25,7 @@ def _shift(bits: int) -> np.uint64:
     return np.uint64(bits)
 
 
-_S1, _S4, _S6, _S8, _S16, _S52, _S63 = (_shift(n) for n in (1, 4, 6, 8, 16, 52, 63))
+_S1, _S4, _S6, _S8, _S16, _S32, _S52, _S63 = (_shift(n) for n in (1, 4, 6, 8, 16, 32, 52, 63))
 _MASK9 = np.uint64(0x1FF)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
@@ -154,6 +154,10 @@ def real_number(data: np.ndarray, at: int) -> tuple[float, int]:
             w = w * np.uint64(100000000) + _value_of_eight(block)
             at += 8
             block = load64(data, at)
+        four = (block << _S32) | (_ZEROS >> _S32)  # four zeros, then the next four characters
+        if _eight_digits(four):
+            w = w * np.uint64(10000) + _value_of_eight(four)
+            at += 4
         while 48 <= data[at] <= 57:
             w = w * np.uint64(10) + np.uint64(data[at] - 48)
             at += 1
