@@ -19,17 +19,15 @@ from data_tools.dgp.read import (
     read_calibration,
     read_json,
     read_ontology,
-    read_points,
     read_pose,
     read_stamp_us,
     text,
 )
-from data_tools.kitti.read import jpeg_size, png_size
+from data_tools.dgp.sensors import Datum, Samples, add_sensors
 from data_tools.nuplan.sensors import sensor_file
 from drive.errors import UserError
 from drive.geometry.angles import wrap_angle
-from drive.geometry.cameras import PLUMB_BOB
-from drive.geometry.rigid import from_translation_rotation, invert, matrix_to_quaternion, yaw_of_matrix
+from drive.geometry.rigid import from_translation_rotation, invert, yaw_of_matrix
 from drive.logs.schema import NAME_PATTERN
 from drive.logs.writer import LogWriter
 
@@ -60,6 +58,10 @@ class DgpScene:
         """Name of the log: that of the folder."""
         return self.path.parent.name
 
+    def file(self, name: str) -> Path:
+        """A file of the scene by its name in the JSON, which must stay below the folder."""
+        return sensor_file(self.path.parent, name, str(self.path))
+
 
 def list_logs(raw: Path, options: Options) -> list[DgpScene]:
     """Every folder with a ``scene_*.json`` at ``raw`` or below, sorted by name."""
@@ -78,22 +80,6 @@ def list_logs(raw: Path, options: Options) -> list[DgpScene]:
     return [found[name] for name in sorted(found)]
 
 
-@dataclass(frozen=True)
-class Datum:
-    """An image or a cloud: what the scene says of it, its time, and the ego's pose at it."""
-
-    sensor: str
-    kind: str
-    record: dict[str, Any]
-    stamp_us: int
-    global_from_ego: np.ndarray
-
-    @property
-    def pose(self) -> tuple[np.ndarray, np.ndarray]:
-        """Translation [3] and quaternion [4]."""
-        return self.global_from_ego[:3, 3], matrix_to_quaternion(self.global_from_ego[:3, :3])
-
-
 def convert_log(raw: Path, scene: DgpScene, out_root: Path, options: Options) -> None:
     """Write one scene. ``raw`` is not used: the scene knows its folder.
 
@@ -106,7 +92,7 @@ def convert_log(raw: Path, scene: DgpScene, out_root: Path, options: Options) ->
     keys = {text(s.get("calibration_key") if isinstance(s, dict) else None, f"{place}: sample") for s in samples}
     if len(keys) != 1:
         raise UserError(place, f"its samples have {len(keys)} calibrations, not one", "split the scene")
-    mounts = read_calibration(_file(scene, f"calibration/{keys.pop()}.json"))
+    mounts = read_calibration(scene.file(f"calibration/{keys.pop()}.json"))
     data = {key: datum for key, datum in _data(part(record, "data", list, place), mounts, place)}
     rows = [_sample(sample, data, f"{place}: sample {i}") for i, sample in enumerate(samples)]
     rows.sort(key=lambda row: row[0])
@@ -114,7 +100,7 @@ def convert_log(raw: Path, scene: DgpScene, out_root: Path, options: Options) ->
         raise UserError(place, "two samples of the same time", _MEND)
     ontologies = record.get("ontologies") or {}
     names = {
-        kind: read_ontology(_file(scene, f"ontology/{text(ontologies.get(kind), place)}.json"))
+        kind: read_ontology(scene.file(f"ontology/{text(ontologies.get(kind), place)}.json"))
         for kind in (_BOX_2D, _BOX_3D) if isinstance(ontologies, dict) and kind in ontologies
     }  # fmt: skip
     writer = LogWriter(
@@ -122,7 +108,7 @@ def convert_log(raw: Path, scene: DgpScene, out_root: Path, options: Options) ->
         location=str(record.get("log") or ""),
     )  # fmt: skip
     with writer as log:
-        payload = _add_sensors(log, scene, rows, mounts, options)
+        payload = add_sensors(log, scene.path, scene.file, rows, mounts, options.images)
         for stamp, own in rows:
             lead = next((d for d in own if d.kind == "point_cloud"), own[0])
             log.add_frame(
@@ -133,10 +119,6 @@ def convert_log(raw: Path, scene: DgpScene, out_root: Path, options: Options) ->
         _add_boxes(log, scene, rows, mounts, names.get(_BOX_3D, {}))
         log.add_table("camera_labels", _camera_labels(scene, rows, names.get(_BOX_2D, {})))
         log.add_file("scene.json", scene.path.read_bytes())
-
-
-def _file(scene: DgpScene, name: str) -> Path:
-    return sensor_file(scene.path.parent, name, str(scene.path))
 
 
 def _data(records: list[Any], mounts: dict[str, Mount], place: str) -> list[tuple[str, Datum]]:
@@ -168,68 +150,11 @@ def _sample(sample: dict[str, Any], data: dict[str, Datum], place: str) -> tuple
     return (read_stamp_us(sample, place) if cloud is None else cloud.stamp_us), own
 
 
-Samples = list[tuple[int, list[Datum]]]
-
-
-def _add_sensors(
-    log: LogWriter, scene: DgpScene, samples: Samples, mounts: dict[str, Mount], options: Options
-) -> dict[tuple[str, int], int]:
-    """Declare what the samples use and add it in order of time; returns {(sensor, stamp): row}."""
-    rows: dict[tuple[str, int], int] = {}
-    for sensor in sorted({d.sensor for _, own in samples for d in own}):
-        data = sorted((d for _, own in samples for d in own if d.sensor == sensor), key=lambda d: d.stamp_us)
-        kind = data[0].kind
-        if any(d.kind != kind for d in data):
-            raise UserError(scene.path, f"{sensor} gives both images and clouds", _MEND)
-        if kind == "image" and not options.images:
-            continue
-        add = _add_image if kind == "image" else _add_cloud
-        for i, datum in enumerate(data):
-            rows[sensor, datum.stamp_us] = add(log, scene, datum, mounts[sensor], declare=not i)
-    return rows
-
-
-def _add_cloud(log: LogWriter, scene: DgpScene, datum: Datum, mount: Mount, *, declare: bool) -> int:
-    form = part(datum.record, "point_format", list, f"{scene.path}: {datum.sensor}")
-    columns = [str(name).lower() for name in form]
-    if columns[:3] != ["x", "y", "z"]:
-        raise UserError(f"{scene.path}: {datum.sensor}", f"points of the columns {columns}, not x y z", _MEND)
-    path = _file(scene, text(datum.record.get("filename"), f"{scene.path}: {datum.sensor}"))
-    points = read_points(path, columns)
-    if declare:
-        log.add_sensor(
-            datum.sensor, "lidar", mount.translation, mount.rotation, columns=tuple(columns),
-            intensity_max=1.0 if "intensity" in columns else None,
-        )  # fmt: skip
-    return log.add_sweep(
-        datum.sensor, datum.stamp_us * 1000, points, *datum.pose, is_key_frame=True, source_timestamp=datum.stamp_us,
-        source_name=str(datum.record["filename"]),
-    )  # fmt: skip
-
-
-def _add_image(log: LogWriter, scene: DgpScene, datum: Datum, mount: Mount, *, declare: bool) -> int:
-    path = _file(scene, text(datum.record.get("filename"), f"{scene.path}: {datum.sensor}"))
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(path, f"image cannot be read ({error.strerror})", _MEND) from None
-    width, height = png_size(data, path) if data.startswith(b"\x89PNG") else jpeg_size(data, path)
-    if declare:
-        log.add_sensor(
-            datum.sensor, "camera", mount.translation, mount.rotation, intrinsics=mount.intrinsics, width=width,
-            height=height, distortion=None if mount.distortion is None else (PLUMB_BOB, mount.distortion),
-        )  # fmt: skip
-    return log.add_image(
-        datum.sensor, datum.stamp_us * 1000, data, width, height, *datum.pose, is_key_frame=True,
-        source_timestamp=datum.stamp_us, source_name=str(datum.record["filename"]), file=path,
-    )  # fmt: skip
-
-
 def _annotations(scene: DgpScene, datum: Datum, kind: str) -> tuple[str, list[dict[str, Any]]]:
     files = datum.record.get("annotations")
     if not isinstance(files, dict) or not isinstance(files.get(kind), str):
         return "", []
-    path = _file(scene, files[kind])
+    path = scene.file(files[kind])
     return str(path), read_annotations(path)
 
 
