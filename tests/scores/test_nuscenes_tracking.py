@@ -110,6 +110,13 @@ def test_nothing_at_all() -> None:
     assert np.isnan(only_false.values["fp"][CAR])
 
 
+def test_no_predictions() -> None:
+    values = evaluate_tracking(tracked([(0, 0, 0.0, 0.0), (1, 0, 0.0, 0.0)]), tracked([]), frames(3)).values
+    assert (values["amota"][CAR], values["amotp"][CAR]) == (0.0, 2.0)
+    assert (values["recall"][CAR], values["fn"][CAR], values["ml"][CAR]) == (0.0, 2.0, 1.0)
+    assert (values["faf"][CAR], values["tid"][CAR], values["lgd"][CAR]) == (500.0, 20.0, 20.0)
+
+
 def test_gaps_are_filled_with_the_devkits_mirrored_weights() -> None:
     row = tracked([(0, 0, 0.0, 0.4), (4, 0, 8.0, 0.4), (4, 1, 5.0, 0.1)])
     filled = fill_gaps(row, frames(6))
