@@ -52,6 +52,12 @@ def workers_of(parent: int) -> list[int]:
     return found
 
 
+def at_work(out: Path, driver: int) -> bool:
+    """Whether a worker of this driver is writing a log (folders of dead ones lie about as well)."""
+    writers = {folder.name.rpartition("-")[2] for folder in out.glob(".*.partial-*")}
+    return any(str(pid) in writers for pid in workers_of(driver))
+
+
 def torment(raw: Path, out: Path, kills: int, seed: int, workers: int = 2) -> tuple[int, int]:
     """Kill drivers and workers of one conversion `kills` times, then let it end.
 
@@ -61,10 +67,10 @@ def torment(raw: Path, out: Path, kills: int, seed: int, workers: int = 2) -> tu
     drivers = hands = 0
     child = start(raw, out, workers)
     for _ in range(kills):
-        deadline = time.monotonic() + 30
-        while not list(out.glob(".*.partial-*")) and child.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.3))
+        deadline = time.monotonic() + 60
+        while not at_work(out, child.pid) and child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.2))
         if child.poll() is None:
             victims = workers_of(child.pid)
             if victims and rng.random() < 0.5:

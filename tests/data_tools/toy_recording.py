@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -40,7 +41,7 @@ class Spec:
     name: str
 
 
-def make_raw(root: Path, names: str = "abc", images: int = 2, deed: str = "") -> Path:
+def make_raw(root: Path, names: Iterable[str] = "abc", images: int = 2, deed: str = "") -> Path:
     """Write RAW."""
     for name in names:
         (root / f"log-{name}").mkdir(parents=True)
@@ -69,7 +70,7 @@ def convert_log(raw: Path, spec: Spec, out_root: Path, options: Options) -> None
             log.add_sweep("LIDAR", stamp, points, [i, 0, 0], IDENTITY, extra=extra, **keys)
             log.add_sweep("RADAR", stamp, points[: i % 3, :3], [i, 0, 0], IDENTITY, **keys)
             if deed == "slow":
-                time.sleep(0.01)
+                time.sleep(0.02)
             if deed == "user error":
                 raise UserError("file.bin", "is bad", "mend it")
             if deed == "die":
