@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+# Not the folder of this script: pytest would take tests/data_tools for the package data_tools.
+sys.path[0] = str(TESTS.parent)
 sys.path[:0] = [str(TESTS / "data_tools"), str(TESTS / "samples")]
 
 import epoch  # noqa: E402
