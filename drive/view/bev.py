@@ -33,12 +33,15 @@ _AREAS: dict[str, Colour] = {
     "drivable_area": (32, 37, 44),
     "carpark_area": (30, 36, 48),
     "walkway": (26, 34, 32),
+    "driveway": (30, 33, 40),
     "ped_crossing": (58, 54, 40),
+    "speed_bump": (58, 46, 34),
 }
 _LINES: dict[str, Colour] = {
-    "road_edge": (70, 78, 90),
+    "road_edge": (120, 132, 148),
     "road_divider": (110, 100, 50),
     "lane_divider": (64, 72, 84),
+    "road_line": (110, 104, 78),
     "lane": (52, 60, 72),
     "stop_line": (110, 60, 60),
 }
