@@ -16,9 +16,9 @@ from drive.logs.choice import Filter, chosen
 from drive.logs.labels import BoxTable
 from drive.logs.partial import PartialFolder
 from drive.logs.payload import image_batch, points_batch
-from drive.logs.rows import frames_table, map_row, sensor_row, sweeps_table
+from drive.logs.rows import frames_table, map_row, sensor_row
+from drive.logs.sensor_files import SensorFiles
 from drive.logs.standard import check_standard
-from drive.logs.tables import TableFile
 
 
 def _check_name(what: str, name: str) -> str:
@@ -62,18 +62,14 @@ class LogWriter:
             "split": split,
             "location": location,
         }
-        self._payloads: dict[str, TableFile] = {}
-        self._declared: dict[str, dict[str, Any]] = {}
-        self._sensors: dict[str, dict[str, Any]] = {}  # those of the declared that are written
-        self._sweeps: dict[str, list[tuple[Any, ...]]] = {}
         self._frames: list[tuple[Any, ...]] = []
         self._frame_rows: list[dict[str, int]] = []
         self._boxes = BoxTable(name)
         self._map: list[dict[str, Any]] = []
-        self._points: dict[str, int] = {}
         self._tables: list[tuple[str, pa.Table]] = []
         self._choice = chosen()
         self._filter = Filter(self._choice)
+        self._sensors = SensorFiles(self._folder, self._filter)
         if self._choice.as_dict():
             self._head["choice"] = self._choice.as_dict()
 
@@ -93,8 +89,7 @@ class LogWriter:
             if error is None:
                 self._finish()
         finally:
-            for payload in self._payloads.values():
-                payload.abandon()
+            self._sensors.abandon()
             self._folder.remove()
 
     def begin(self, timestamp_ns: int) -> None:
@@ -130,16 +125,11 @@ class LogWriter:
             ego_from_sensor: [4, 4] where the data set gives a matrix; default: built from the two source values.
         """
         _check_name("sensor name", name)
-        if name in self._declared:
-            raise ValueError(f"sensor {name!r} is declared twice")
-        self._declared[name] = sensor_row(
+        row = sensor_row(
             name, modality, source_translation, source_rotation, columns, intrinsics, distortion, width, height,
             source_token, intensity_max, ego_from_sensor,
         )  # fmt: skip
-        if self._filter.add_sensor(name):
-            self._sensors[name] = self._declared[name]
-            self._sweeps[name] = []
-            self._points[name] = 0
+        self._sensors.declare(name, row)
 
     def add_sweep(
         self,
@@ -164,16 +154,14 @@ class LogWriter:
             pose_translation, pose_rotation: global from ego at `timestamp_ns`, as recorded.
             extra: typed columns {name: [P]}; the same names and types in every sweep of the sensor.
         """
-        self._check_sensor(sensor, ("lidar", "radar"))
-        if not self._wants(sensor, timestamp_ns):
+        declared = self._sensors.check(sensor, ("lidar", "radar"))
+        if not self._sensors.wants(sensor, timestamp_ns):
             return self._filter.add_row(sensor, kept=False)
-        place = f"{self.name}, {source_name}"
-        width = len(self._declared[sensor]["columns"])
-        self._write(sensor, *points_batch(sensor, points, width, extra or {}, self._choice.points, place))
-        self._points[sensor] += len(points)
-        return self._add_row(
-            sensor, timestamp_ns, pose_translation, pose_rotation, is_key_frame, source_timestamp, source_name,
-            source_token, source_pose_token, source_pose_timestamp,
+        place, width = f"{self.name}, {source_name}", len(declared["columns"])
+        batch = points_batch(sensor, points, width, extra or {}, self._choice.points, place)
+        return self._sensors.add_row(
+            sensor, batch, len(points), timestamp_ns, pose_translation, pose_rotation, is_key_frame, source_timestamp,
+            source_name, source_token, source_pose_token, source_pose_timestamp,
         )  # fmt: skip
 
     def add_image(
@@ -202,51 +190,18 @@ class LogWriter:
         Raises:
             UserError: images are to be referenced and this one has no file.
         """
-        self._check_sensor(sensor, ("camera",))
-        if not self._wants(sensor, timestamp_ns):
+        self._sensors.check(sensor, ("camera",))
+        if not self._sensors.wants(sensor, timestamp_ns):
             return self._filter.add_row(sensor, kept=False)
         reference = file if self._choice.reference_images else None
         if self._choice.reference_images and reference is None:
             what = "its images lie inside records: there is no file to refer to"
             raise UserError(f"{self.name}, {sensor}", what, "copy them (without --reference-images)")
-        self._write(sensor, *image_batch(data, width, height, reference))
-        return self._add_row(
-            sensor, timestamp_ns, pose_translation, pose_rotation, is_key_frame, source_timestamp, source_name,
-            source_token, source_pose_token, source_pose_timestamp,
+        batch = image_batch(data, width, height, reference)
+        return self._sensors.add_row(
+            sensor, batch, 0, timestamp_ns, pose_translation, pose_rotation, is_key_frame, source_timestamp,
+            source_name, source_token, source_pose_token, source_pose_timestamp,
         )  # fmt: skip
-
-    def _check_sensor(self, sensor: str, modalities: tuple[str, ...]) -> None:
-        if sensor not in self._declared:
-            raise ValueError(f"sensor {sensor!r} was not declared by add_sensor")
-        if (modality := self._declared[sensor]["modality"]) not in modalities:
-            raise ValueError(f"sensor {sensor!r} is a {modality}")
-
-    def _wants(self, sensor: str, timestamp_ns: int) -> bool:
-        return self._filter.wants_time(timestamp_ns) and sensor in self._sensors
-
-    def _write(self, sensor: str, payload: pa.Schema, arrays: list[pa.Array]) -> None:
-        self._payload(sensor, payload).write_batch(arrays)
-
-    def _payload(self, sensor: str, payload_schema: pa.Schema) -> TableFile:
-        payload = self._payloads.get(sensor)
-        if payload is None:
-            name = schema.payload_file(self._sensors[sensor]["modality"], sensor)
-            packed = self._sensors[sensor]["modality"] != "camera" and self._choice.points != "raw"
-            path = self._folder.partial / name
-            payload = self._payloads[sensor] = TableFile(path, payload_schema, "lz4" if packed else None)
-        elif not payload.schema.equals(payload_schema):
-            raise ValueError(f"sweep of {sensor!r} has columns {payload_schema}, earlier ones {payload.schema}")
-        return payload
-
-    def _add_row(
-        self, sensor: str, timestamp_ns: int, translation: Any, rotation: Any, is_key_frame: bool, *source: Any
-    ) -> int:
-        rows = self._sweeps[sensor]
-        if rows and timestamp_ns < rows[-1][0]:
-            raise ValueError(f"{sensor!r}: time goes back from {rows[-1][0]} to {timestamp_ns}")
-        pose = np.asarray(translation, np.float64).reshape(3), np.asarray(rotation, np.float64).reshape(4)
-        rows.append((int(timestamp_ns), *pose, bool(is_key_frame), *source))
-        return self._filter.add_row(sensor, kept=True)
 
     # --- labelled instants ---------------------------------------------------------------------------------------
 
@@ -356,14 +311,8 @@ class LogWriter:
         tracks = set(self._boxes.tokens)
         for file, table in self._tables:
             self._folder.write_table(file, self._filter.table(table, tracks))
-        for sensor, info in self._sensors.items():
-            empty = schema.CAMERA_PAYLOAD if info["modality"] == "camera" else schema.points_payload({})
-            payload = self._payload(sensor, empty) if sensor not in self._payloads else self._payloads[sensor]
-            self._folder.files[schema.payload_file(info["modality"], sensor)] = payload.finish()
-        sensors = list(self._sensors.values())
-        self._folder.write_table("sensors.arrow", pa.Table.from_pylist(sensors, schema=schema.SENSORS))
-        self._folder.write_table("sweeps.arrow", sweeps_table(self._sweeps))
-        self._folder.write_table("frames.arrow", frames_table(self._frames, self._frame_rows, self._sensors))
+        self._sensors.finish()
+        self._folder.write_table("frames.arrow", frames_table(self._frames, self._frame_rows, self._sensors.written))
         boxes = self._boxes.boxes()
         self._folder.write_table("boxes.arrow", boxes)
         self._folder.write_table("tracks.arrow", self._boxes.tracks(boxes))
@@ -373,7 +322,6 @@ class LogWriter:
             "boxes": boxes.num_rows,
             "tracks": self._boxes.num_tracks,
             "map_features": len(self._map),
-            "rows": {name: len(rows) for name, rows in self._sweeps.items()},
-            "points": {n: c for n, c in self._points.items() if self._sensors[n]["modality"] != "camera"},
+            **self._sensors.counts(),
         }
         self._folder.publish({**self._head, "counts": counts})
