@@ -41,6 +41,29 @@ class ClassMap:
             raise ValueError(f"classes that this map does not have: {missing}")
         return ClassMap(names, {source: name for source, name in self.from_source.items() if name in names})
 
+    def renamed(self, names: tuple[str, ...], new: Mapping[str, str]) -> ClassMap:
+        """The same sources under other classes: `new` maps this map's class to one of `names`, absent = ignored."""
+        missing = sorted(set(new) - set(self.names))
+        if missing:
+            raise ValueError(f"classes that this map does not have: {missing}")
+        return ClassMap(names, {source: new[name] for source, name in self.from_source.items() if name in new})
+
+
+def union(*maps: ClassMap) -> ClassMap:
+    """One map for logs of several data sets, all with the same class names.
+
+    Raises:
+        ValueError: different names, or a category of the same name that two data sets mean differently.
+    """
+    names, together = maps[0].names, dict(maps[0].from_source)
+    for other in maps[1:]:
+        if other.names != names:
+            raise ValueError(f"maps of different classes: {names}, {other.names}")
+        for source, name in other.from_source.items():
+            if together.setdefault(source, name) != name:
+                raise ValueError(f"category {source!r} is {together[source]!r} in one data set, {name!r} in another")
+    return ClassMap(names, together)
+
 
 # nuscenes/eval/detection/utils.py, category_to_detection_name, in the order of the detection task's class list.
 NUSCENES_CLASSES = ClassMap(
@@ -151,4 +174,43 @@ _AV2_EVALUATED = (
 AV2_CLASSES = ClassMap(
     names=tuple(name.lower() for name in _AV2_EVALUATED),
     from_source={name: name.lower() for name in _AV2_EVALUATED},
+)
+
+# Several data sets in one training. They mean different things by a two-wheeler: Waymo's and KITTI's box holds the
+# rider, Argoverse 2 labels rider and machine apart (the rider's box is taken), nuScenes labels machines with and
+# without a rider alike (left out, so there a cyclist counts as background: what tells them apart is an attribute, not
+# a category). The scores of a mixed model need this beside them.
+_MIXED = ("vehicle", "pedestrian", "cyclist")
+MIXED_CLASSES = union(
+    WAYMO_CLASSES,
+    NUSCENES_CLASSES.renamed(
+        _MIXED,
+        {
+            **dict.fromkeys(("car", "truck", "bus", "trailer", "construction_vehicle"), "vehicle"),
+            "pedestrian": "pedestrian",
+        },
+    ),
+    AV2_CLASSES.renamed(
+        _MIXED,
+        {
+            **dict.fromkeys(
+                (
+                    "regular_vehicle",
+                    "large_vehicle",
+                    "bus",
+                    "box_truck",
+                    "truck",
+                    "truck_cab",
+                    "school_bus",
+                    "articulated_bus",
+                    "vehicular_trailer",
+                ),
+                "vehicle",
+            ),
+            "pedestrian": "pedestrian",
+            "bicyclist": "cyclist",
+            "motorcyclist": "cyclist",
+        },
+    ),
+    KITTI_CLASSES.renamed(_MIXED, {"car": "vehicle", "pedestrian": "pedestrian", "cyclist": "cyclist"}),
 )
