@@ -14,6 +14,7 @@ from data_tools.navsim.read import NavsimFrame, read_log
 from data_tools.nuplan.maps import add_map
 from data_tools.nuplan.pcd import COLUMNS, read_pcd
 from data_tools.nuplan.sensors import sensor_file
+from data_tools.source_files import check_folders, files_by_name
 from drive.errors import UserError
 from drive.geometry.angles import wrap_angle
 from drive.geometry.cameras import PLUMB_BOB
@@ -56,20 +57,8 @@ class NavsimLog:
 
 def list_logs(raw: Path, options: Options) -> list[NavsimLog]:
     """Every ``.pkl`` file below ``raw``, sorted by name."""
-    raw = Path(raw)
-    for flag, folder in (("--maps", options.maps), ("--sensor-blobs", options.sensor_blobs)):
-        if folder and not Path(folder).is_dir():
-            raise UserError(flag, f"{folder} is no folder", "give the folder or leave the option out")
-    found: dict[str, Path] = {}
-    for path in sorted(raw.rglob("*.pkl")):
-        if not NAME_PATTERN.fullmatch(path.stem):
-            raise UserError(path, "odd file name", "rename it: letters, digits and . _ + - = only")
-        if path.stem in found:
-            raise UserError(path, f"the log is also at {found[path.stem]}", "convert one of them at a time")
-        found[path.stem] = path
-    if not found:
-        raise UserError(raw, "holds no .pkl file", "give the folder navsim_logs or one of its splits")
-    return [NavsimLog(found[name]) for name in sorted(found)]
+    check_folders({"--maps": options.maps, "--sensor-blobs": options.sensor_blobs})
+    return [NavsimLog(path) for path in files_by_name(raw, ".pkl", "give the folder navsim_logs or one of its splits")]
 
 
 def convert_log(raw: Path, source: NavsimLog, out_root: Path, options: Options) -> None:

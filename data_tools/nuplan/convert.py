@@ -18,10 +18,11 @@ from data_tools.nuplan.tables import (
     read_lidar_pcs,
     read_poses,
 )
+from data_tools.source_files import check_folders, files_by_name
 from drive.errors import UserError
 from drive.geometry.box import transform_boxes
 from drive.geometry.rigid import from_translation_rotation, invert, quaternion_from_yaw
-from drive.logs.schema import NAME_PATTERN, VECTOR3
+from drive.logs.schema import VECTOR3
 from drive.logs.standard import LIGHT_STATES
 from drive.logs.writer import LogWriter
 
@@ -60,22 +61,10 @@ class NuplanLog:
 
 def list_logs(raw: Path, options: Options) -> list[NuplanLog]:
     """Every ``.db`` file below ``raw``, sorted by name."""
-    raw = Path(raw)
     if options.every < 1:
         raise UserError("--every", f"{options.every} is not a positive number", "give 1 for all, 2 for 10 Hz ...")
-    for flag, folder in (("--maps", options.maps), ("--sensor-blobs", options.sensor_blobs)):
-        if folder and not Path(folder).is_dir():
-            raise UserError(flag, f"{folder} is no folder", "give the folder or leave the option out")
-    found: dict[str, Path] = {}
-    for path in sorted(raw.rglob("*.db")):
-        if not NAME_PATTERN.fullmatch(path.stem):
-            raise UserError(path, "odd file name", "rename it: letters, digits and . _ + - = only")
-        if path.stem in found:
-            raise UserError(path, f"the log is also at {found[path.stem]}", "convert one of them at a time")
-        found[path.stem] = path
-    if not found:
-        raise UserError(raw, "holds no .db file", "give the folder of the nuPlan log databases")
-    return [NuplanLog(found[name]) for name in sorted(found)]
+    check_folders({"--maps": options.maps, "--sensor-blobs": options.sensor_blobs})
+    return [NuplanLog(path) for path in files_by_name(raw, ".db", "give the folder of the nuPlan log databases")]
 
 
 def convert_log(raw: Path, source: NuplanLog, out_root: Path, options: Options) -> None:
