@@ -269,8 +269,8 @@ def _cloud(points: np.ndarray, extra: dict[str, np.ndarray], sensor: Sensor) -> 
     columns: dict[str, np.ndarray] = {axis: np.ascontiguousarray(xyz[:, i]) for i, axis in enumerate("xyz")}
     for i, column in enumerate(sensor.columns[3:], start=3):
         columns[column] = np.ascontiguousarray(points[:, i])
-    if "intensity" in columns and sensor.intensity_max:
-        columns["intensity"] = columns["intensity"] * np.float32(255.0 / sensor.intensity_max)
+    if "intensity" in columns:
+        columns["intensity"] = sensor.intensity_to(255.0, columns["intensity"])
     columns |= extra
     if "ring" in columns:
         columns["channel"] = columns.pop("ring")

@@ -40,7 +40,7 @@ def lidar_bytes(sensor: Sensor, sweep: Sweep) -> bytes:
     points[:, :3] = sweep.points[:, :3]
     for name in _INTENSITIES:
         if name in sweep.columns:
-            points[:, 3] = sweep.points[:, sweep.columns.index(name)] * (255.0 / (sensor.intensity_max or 255.0))
+            points[:, 3] = sensor.intensity_to(255.0, sweep.points[:, sweep.columns.index(name)])
             break
     for name in _RINGS:
         if name in sweep.columns:

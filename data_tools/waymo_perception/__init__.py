@@ -16,7 +16,7 @@ Decisions:
   the recorded ones are the sensor's ``source_translation/rotation`` and the table ``lidar_calibration``.
 - Arithmetic: polar coordinates in float32, step by step as the official code has them, the rest in float64. The
   official default takes float32 through global coordinates too, where its points lose up to millimetres.
-- Columns x y z intensity elongation (intensity without upper bound, so none is stated; compress it with tanh), first
+- Columns x y z intensity elongation (intensity without upper bound: ``intensity_max`` is inf, readers take tanh), first
   all points of return 1, then of return 2, each row by row. Typed columns beside them: ``range`` (m), ``return`` (1,
   2), ``row``, ``column`` (of the range image), ``nlz`` (1 in a no-label zone, -1 outside, 0 unknown). With the table
   ``range_images`` the range images can be put back bit for bit (:func:`restore`). Pixel poses are not kept.

@@ -54,7 +54,7 @@ def add_lidars(log: LogWriter, calibrations: list[dict[str, Any]], place: str) -
         finite([low or 0.0, high or 0.0], f"the inclination bounds of {name}", place)
         lasers[number] = Laser(name, matrix, beams, float(low or 0.0), float(high or 0.0))
         log.add_sensor(
-            name, "lidar", matrix[:3, 3], matrix_to_quaternion(matrix[:3, :3]), columns=COLUMNS,
+            name, "lidar", matrix[:3, 3], matrix_to_quaternion(matrix[:3, :3]), columns=COLUMNS, intensity_max=np.inf,
             ego_from_sensor=np.eye(4),
         )  # fmt: skip
         rows.append((name, matrix.reshape(16), beams, low, high))

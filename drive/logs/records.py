@@ -10,7 +10,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Sensor:
-    """A sensor of a log. Extrinsics float64 [4, 4]; intrinsics float64 [3, 3] pixels or None."""
+    """A sensor of a log. Extrinsics float64 [4, 4]; intrinsics float64 [3, 3] pixels or None.
+
+    `intensity_max` scales intensities to 0..1; where it is inf they have no upper bound and tanh does (as every
+    published Waymo detector has it).
+    """
 
     name: str
     modality: str
@@ -24,6 +28,14 @@ class Sensor:
     source_translation: np.ndarray
     source_rotation: np.ndarray
     source_token: str
+
+    def intensity_to(self, top: float, values: np.ndarray) -> np.ndarray:
+        """Recorded intensities scaled to 0..top; unchanged where the sensor names no `intensity_max`."""
+        if self.intensity_max is None:
+            return values
+        if self.intensity_max == np.inf:
+            return np.tanh(values) * np.float32(top)
+        return values * np.float32(top / self.intensity_max)
 
 
 @dataclass(frozen=True)

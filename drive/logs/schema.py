@@ -55,7 +55,7 @@ SENSORS = pa.schema(
         ("source_translation", VECTOR3),
         ("source_rotation", VECTOR4),
         ("columns", pa.list_(pa.string())),  # of the float32 points; empty for cameras
-        ("intensity_max", pa.float64()),  # value of the strongest return; null = unknown or none
+        ("intensity_max", pa.float64()),  # value of the strongest return; inf = no bound, see Sensor; null = none
         ("intrinsics", MATRIX3),  # row-major 3x3, pixels; null = none
         ("distortion_model", pa.string()),
         ("distortion", pa.list_(pa.float64())),

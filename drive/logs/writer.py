@@ -121,7 +121,7 @@ class LogWriter:
             source_translation, source_rotation: ego from sensor, metres [3] and quaternion w x y z [4], as recorded.
             columns: names of the float32 point columns (lidar, radar); the first three are x, y, z.
             intrinsics: [3, 3] pixels; distortion: (model name, coefficients); width, height: pixels.
-            intensity_max: value of the strongest return (255 or 1).
+            intensity_max: value of the strongest return (255 or 1); inf where intensity has no upper bound (Waymo).
             ego_from_sensor: [4, 4] where the data set gives a matrix; default: built from the two source values.
         """
         _check_name("sensor name", name)

@@ -25,7 +25,7 @@ class RawSweep:
         points: float32 [P, C] in the sensor frame, C-contiguous, starting with x y z.
         intensity_column: Column of the intensity, -1 where there is none.
         elongation_column: Column of the elongation, -1 where there is none.
-        intensity_max: Value that becomes 1 (255 for nuScenes and Argoverse 2, 1 for KITTI and Waymo).
+        intensity_max: Value that becomes 1 (255 for nuScenes and Argoverse 2, 1 for KITTI); inf = tanh (Waymo).
         key_ego_from_sensor: float64 [4, 4], sensor at the sweep's instant to the ego frame of the key frame.
         dt_s: Seconds before the key frame, >= 0 for the past.
     """
@@ -93,19 +93,22 @@ def merge_sweeps(
         if points.flags.writeable:  # one compiled variant, whether the cloud is mapped from a file or not
             points = points.view()
             points.flags.writeable = False
+        begin, unbounded = int(row), sweep.intensity_max == np.inf
         row = _append_sweep(
             points,
             sweep.intensity_column,
             sweep.elongation_column,
-            np.float32(1.0 / sweep.intensity_max),
+            np.float32(1.0 if unbounded else 1.0 / sweep.intensity_max),
             np.ascontiguousarray(sweep.key_ego_from_sensor, dtype=np.float64),
             np.float32(sweep.dt_s),
             np.float32(ego_radius_m),
             bounds[:3],
             bounds[3:],
             out,
-            row,
+            begin,
         )
+        if unbounded:
+            np.tanh(out[begin : int(row), 3], out=out[begin : int(row), 3])
     return out[: int(row)]
 
 

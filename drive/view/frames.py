@@ -59,7 +59,7 @@ def frame_points(log: Log, index: int) -> np.ndarray:
         pose = invert(frame.global_from_ego) @ sweep.global_from_ego @ sensor.ego_from_sensor
         intensity = np.zeros(len(sweep.points))
         if "intensity" in sensor.columns:
-            intensity = sweep.points[:, sensor.columns.index("intensity")] / (sensor.intensity_max or 1.0)
+            intensity = sensor.intensity_to(1.0, sweep.points[:, sensor.columns.index("intensity")])
         parts.append(np.column_stack([transform_points(pose, sweep.points[:, :3]), intensity]).astype(np.float32))
     return np.concatenate(parts) if parts else np.zeros((0, 4), np.float32)
 

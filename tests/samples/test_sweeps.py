@@ -17,6 +17,14 @@ from drive.samples.frame_dataset import FrameDataset
 from drive.samples.sweeps import RawSweep, crop_points, merge_sweeps
 
 
+def test_intensities_without_a_bound_go_through_tanh() -> None:
+    points = np.array([[5.0, 0, 0, 0.5], [6, 0, 0, 30]], np.float32)
+    bounded = RawSweep(points, 3, -1, 255.0, np.eye(4), 0.0)
+    unbounded = RawSweep(points, 3, -1, np.inf, np.eye(4), 0.1)
+    merged = merge_sweeps([bounded, unbounded])
+    np.testing.assert_allclose(merged[:, 3], [0.5 / 255, 30 / 255, np.tanh(0.5), 1.0], rtol=1e-6)
+
+
 class Tables:
     """The three tables that `from_file_multisweep` asks for, made from a log."""
 
