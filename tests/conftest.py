@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No limit on the time of an example: the first one may compile a kernel, and machines are busy.
+settings.register_profile("any-machine", deadline=None)
+settings.load_profile("any-machine")
 
 REPO = Path(__file__).resolve().parent.parent
 
