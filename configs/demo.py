@@ -29,7 +29,7 @@ class DemoArguments:
     """Length of a scene."""
     image_width: int = 400
     """Of the camera images."""
-    train_seconds: float = 165.0
+    train_seconds: float = 160.0
     """Training time of each detector; its start-up is not in it, and three minutes are to hold both."""
     seed: int = 0
     """Of the town and of the training."""

@@ -80,5 +80,5 @@ def experiment() -> Experiment:
             loss=LOSS,
         ),
         data=data(),
-        train=training(165.0),
+        train=training(160.0),
     )
