@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from typing import Any
 
@@ -10,7 +9,7 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "2"}
 import numpy as np
 import tensorflow as tf
 import waymo_scenes
-from exchange import compare, report, save_golden
+from exchange import compare, compare_random, report
 from waymo_open_dataset.metrics.ops import py_metrics_ops
 from waymo_open_dataset.protos import breakdown_pb2, metrics_pb2
 
@@ -57,17 +56,7 @@ def official(seed: int) -> dict[str, np.ndarray]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=1000)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--golden", default="")
-    args = parser.parse_args()
-    seeds = list(range(args.first, args.first + args.scenes))
-    theirs = {seed: official(seed) for seed in seeds}
-    if args.golden:
-        save_golden(args.golden, theirs, ("ap", "aph", "apl"))
-    worst = compare("ours_waymo.py", "detection", seeds, theirs)
-    status = report("Waymo detection", len(seeds), worst, 1e-5)
+    status = compare_random("Waymo detection", "detection", official, ("ap", "aph", "apl"), 1000)
     for kind, make, count in (("coincident", waymo_scenes.coincident_scene, 3), ("tied", waymo_scenes.tied_scene, 100)):
         theirs = {seed: run_operator(*make(seed)) for seed in range(count)}
         worst = compare("ours_waymo.py", kind, list(range(count)), theirs)

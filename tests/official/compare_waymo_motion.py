@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "2"}
 import numpy as np
 import tensorflow as tf
 import waymo_scenes
-from exchange import compare, report, save_golden
+from exchange import compare_random
 from waymo_open_dataset.metrics.ops import py_metrics_ops
 from waymo_open_dataset.protos import motion_metrics_pb2
 
@@ -40,17 +39,7 @@ def official(seed: int) -> dict[str, np.ndarray]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=300)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--golden", default="")
-    args = parser.parse_args()
-    seeds = list(range(args.first, args.first + args.scenes))
-    theirs = {seed: official(seed) for seed in seeds}
-    if args.golden:
-        save_golden(args.golden, theirs, NAMES)
-    worst = compare("ours_waymo.py", "motion", seeds, theirs)
-    return report("Waymo motion", len(seeds), worst, 1e-5)
+    return compare_random("Waymo motion", "motion", official, NAMES, 300)
 
 
 if __name__ == "__main__":

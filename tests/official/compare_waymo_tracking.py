@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "2"}
@@ -10,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import waymo_scenes
 from compare_waymo_detection import official_config
-from exchange import compare, report, save_golden
+from exchange import compare_random
 from waymo_open_dataset.metrics.ops import py_metrics_ops
 
 NAMES = ("mota", "motp", "miss", "mismatch", "fp", "cutoff", "breakdown")
@@ -28,17 +27,7 @@ def official(seed: int) -> dict[str, np.ndarray]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=300)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--golden", default="")
-    args = parser.parse_args()
-    seeds = list(range(args.first, args.first + args.scenes))
-    theirs = {seed: official(seed) for seed in seeds}
-    if args.golden:
-        save_golden(args.golden, theirs, NAMES[:-1])
-    worst = compare("ours_waymo.py", "tracking", seeds, theirs)
-    return report("Waymo tracking", len(seeds), worst, 1e-5)
+    return compare_random("Waymo tracking", "tracking", official, NAMES[:-1], 300)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +66,19 @@ def save_golden(path: str, theirs: Figures, names: tuple[str, ...]) -> None:
     """Keep some figures of every scene in one compressed file."""
     flat = {f"{seed}.{name}": figures[name] for seed, figures in theirs.items() for name in names}
     np.savez_compressed(path, **flat)
+
+
+def compare_random(
+    title: str, kind: str, official: Callable[[int], dict[str, np.ndarray]], kept: tuple[str, ...], scenes: int
+) -> int:
+    """The command line of a comparison on random scenes: --scenes, --first, --golden FILE (where `kept` figures go)."""
+    parser = argparse.ArgumentParser(description=f"{title}: the official operator against ours on random scenes.")
+    parser.add_argument("--scenes", type=int, default=scenes)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--golden", default="")
+    args = parser.parse_args()
+    seeds = list(range(args.first, args.first + args.scenes))
+    theirs = {seed: official(seed) for seed in seeds}
+    if args.golden:
+        save_golden(args.golden, theirs, kept)
+    return report(title, len(seeds), compare("ours_waymo.py", kind, seeds, theirs), 1e-5)
