@@ -35,7 +35,7 @@ def sensor_of(row: dict[str, Any]) -> Sensor:
     )
 
 
-def frame_boxes(rows: pa.Table, track_tokens: list[str]) -> FrameBoxes:
+def frame_boxes(rows: pa.RecordBatch, track_tokens: list[str]) -> FrameBoxes:
     """The rows of schema.BOXES of one frame."""
     track = rows["track"].to_numpy()
     lidar, lidar_valid = numbers(rows["num_lidar_points"], np.int64)

@@ -37,6 +37,7 @@ class Log:
         self.dataset: str = manifest["dataset"]
         self.split: str = manifest["split"]
         self.location: str = manifest["location"]
+        self._paths: dict[str, Path] = {}
         self._raw = manifest.get("choice", {}).get("points", "raw") == "raw"
 
     @staticmethod
@@ -107,7 +108,9 @@ class Log:
 
     def local_path(self, name: str) -> Path:
         """Where a file of the log can be mapped into memory."""
-        return self.path / name
+        if (path := self._paths.get(name)) is None:  # joining a path takes longer than looking a view up
+            path = self._paths[name] = self.path / name
+        return path
 
     def _expect(self, name: str, holds: bool, what: str) -> None:
         if not holds:
@@ -271,13 +274,15 @@ class Log:
     # --- labels --------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _boxes(self) -> tuple[pa.Table, np.ndarray]:
+    def _boxes(self) -> tuple[pa.RecordBatch, np.ndarray]:
         table = self._table("boxes.arrow")
         track = table["track"].to_numpy()
         inside = track.size == 0 or (track.min() >= 0 and track.max() < len(self.track_tokens))
         self._expect("boxes.arrow", bool(inside), "refers to tracks that are not there")
         offsets = np.searchsorted(table["frame"].to_numpy(), np.arange(self.num_frames + 1))
-        return table, offsets
+        # One batch: its slices are plain arrays, a table's would be put together again at every look.
+        columns = [c.chunk(0) if c.num_chunks else pa.array([], c.type) for c in table.columns]
+        return pa.record_batch(columns, schema=table.schema), offsets
 
     @cached_property
     def track_tokens(self) -> list[str]:
@@ -291,8 +296,8 @@ class Log:
 
     def labels(self, frame: int) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
         """What a detector is trained on: boxes float64 [N, 9], category, velocity_valid [N], num_lidar_points [N]."""
-        table, offsets = self._boxes
-        rows = table.slice(offsets[frame], offsets[frame + 1] - offsets[frame])
+        batch, offsets = self._boxes
+        rows = batch.slice(offsets[frame], offsets[frame + 1] - offsets[frame])
         valid = rows["velocity_valid"].to_numpy(zero_copy_only=False)
         counts = numbers(rows["num_lidar_points"], np.int64)[0]
         return matrix(rows["box"], 9), rows["category"].to_pylist(), valid, counts
@@ -301,8 +306,8 @@ class Log:
         """Boxes of a frame; N = 0 where it has none."""
         if not 0 <= frame < self.num_frames:
             raise IndexError(f"{self.name} has frames 0 to {self.num_frames - 1}, not {frame}")
-        table, offsets = self._boxes
-        rows = table.slice(offsets[frame], offsets[frame + 1] - offsets[frame])
+        batch, offsets = self._boxes
+        rows = batch.slice(offsets[frame], offsets[frame + 1] - offsets[frame])
         return frame_boxes(rows, self.track_tokens)
 
     # --- map and extras ------------------------------------------------------------------------------------------

@@ -145,5 +145,7 @@ def matrix(column: pa.ChunkedArray | pa.Array, length: int) -> np.ndarray:
 def numbers(column: pa.ChunkedArray | pa.Array, dtype: Any, missing: Any = 0) -> tuple[np.ndarray, np.ndarray]:
     """A nullable number column as (values [N] with `missing` where null, valid bool [N])."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if array.null_count == 0:  # the usual case, three Arrow calls less
+        return array.to_numpy(zero_copy_only=False).astype(dtype), np.ones(len(array), np.bool_)
     valid = np.asarray(array.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
     return np.asarray(array.fill_null(missing).to_numpy(zero_copy_only=False)).astype(dtype), valid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +31,12 @@ class ClassMap:
 
     def labels(self, categories: Sequence[str]) -> npt.NDArray[np.int64]:
         """Label of each source category; -1 where the category is ignored."""
+        return np.array([self._label_of.get(category, -1) for category in categories], dtype=np.int64)
+
+    @cached_property
+    def _label_of(self) -> dict[str, int]:
         index = {name: i for i, name in enumerate(self.names)}
-        of_source = {source: index[name] for source, name in self.from_source.items()}
-        return np.array([of_source.get(category, -1) for category in categories], dtype=np.int64)
+        return {source: index[name] for source, name in self.from_source.items()}
 
     def only(self, names: tuple[str, ...]) -> ClassMap:
         """The same map restricted to some classes, in the given order."""
