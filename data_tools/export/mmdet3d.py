@@ -3,7 +3,8 @@
 Boxes: x y z length width height yaw in the frame of the key frame's lidar sweep, geometric centre, velocity there.
 Images: every camera of the key frame with its own pose (lidar2cam through the global frame). Sweeps: up to ten earlier
 ones of the lidar, nearest first, each with ``lidar2sensor`` = that sweep's sensor from the key frame's. Classes are
-nuScenes' ten; an object of another category has label -1. Not written: cam_instances (boxes projected into images).
+nuScenes' ten; an object of another category has label -1. ``cam_instances`` (boxes as cameras see them):
+:mod:`data_tools.export.mmdet3d_cameras`; a camera without intrinsics has none.
 """
 
 from __future__ import annotations
@@ -15,11 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from data_tools.export.mmdet3d_cameras import Placed, camera_instances
 from data_tools.export.names import file_name, microseconds, token_of
 from data_tools.export.nuscenes_files import write_file
 from drive.errors import UserError
 from drive.geometry.angles import wrap_angle
-from drive.geometry.rigid import from_translation_rotation, invert, yaw_of_matrix
+from drive.geometry.rigid import (
+    from_translation_rotation,
+    invert,
+    quaternion_from_yaw,
+    rotate_vectors,
+    yaw_of_matrix,
+)
 from drive.logs.store import Log
 from drive.samples.classes import NUSCENES_CLASSES, ClassMap
 
@@ -75,16 +83,14 @@ def _info(log: Log, index: int, number: int, classes: ClassMap) -> dict[str, Any
     sensor, row = log.sensors[name], frame.rows[name]
     sweep = log.sweep(name, row)
     global_from_lidar = sweep.global_from_ego @ sensor.ego_from_sensor
+    placed = _placed(log, index, classes)
+    cameras = [camera for camera in frame.rows if log.sensors[camera].modality == "camera"]
     return {
         "sample_idx": number,
         "token": token_of(log, frame.token, "sample", index),
         "timestamp": frame.timestamp_ns / 1e9 if log.dataset != "nuscenes" else frame.source_timestamp / 1e6,
         "ego2global": sweep.global_from_ego.tolist(),
-        "images": {
-            camera: _image(log, camera, frame.rows[camera], global_from_lidar)
-            for camera in frame.rows
-            if log.sensors[camera].modality == "camera"
-        },
+        "images": {camera: _image(log, camera, frame.rows[camera], global_from_lidar) for camera in cameras},
         "lidar_points": {
             "num_pts_feats": 5,
             "lidar_path": Path(file_name(log, name, sweep, row)).name,
@@ -93,8 +99,8 @@ def _info(log: Log, index: int, number: int, classes: ClassMap) -> dict[str, Any
         "lidar_sweeps": [
             _sweep(log, name, r, global_from_lidar) for r in range(row - 1, max(row - 1 - MAX_SWEEPS, -1), -1)
         ],
-        "instances": _instances(log, index, global_from_lidar, classes),
-        "cam_instances": {},
+        "instances": _instances(log, index, global_from_lidar, placed),
+        "cam_instances": {camera: _seen(log, camera, frame.rows[camera], placed) for camera in cameras},
     }
 
 
@@ -126,35 +132,45 @@ def _sweep(log: Log, name: str, row: int, global_from_lidar: np.ndarray) -> dict
     }
 
 
-def _instances(log: Log, index: int, global_from_lidar: np.ndarray, classes: ClassMap) -> list[dict[str, Any]]:
+def _seen(log: Log, name: str, row: int, placed: Placed) -> list[dict[str, Any]]:
+    sensor = log.sensors[name]
+    if sensor.intrinsics is None or not sensor.width or not sensor.height:
+        return []
+    pose = log.sweep_poses(name)[row] @ sensor.ego_from_sensor
+    return camera_instances(placed, pose, sensor.intrinsics, sensor.width, sensor.height)
+
+
+def _placed(log: Log, index: int, classes: ClassMap) -> Placed:
     boxes, frame = log.boxes(index), log.frame(index)
-    lidar_from_global = invert(global_from_lidar)
     if log.dataset == "nuscenes":
-        placed = from_translation_rotation(boxes.source_translation, boxes.source_rotation)
+        pose = from_translation_rotation(boxes.source_translation, boxes.source_rotation)
     else:
-        yaw = boxes.boxes[:, 6]
-        rotation = np.zeros((len(yaw), 4))
-        rotation[:, 0], rotation[:, 3] = np.cos(yaw / 2), np.sin(yaw / 2)
-        placed = frame.global_from_ego @ from_translation_rotation(boxes.boxes[:, :3], rotation)
-    local = lidar_from_global @ placed.reshape(-1, 4, 4)
-    velocity = np.zeros((len(boxes.boxes), 3))
-    velocity[:, :2] = boxes.boxes[:, 7:9]
-    velocity = velocity @ (lidar_from_global @ frame.global_from_ego)[:3, :3].T
-    yaw = wrap_angle(yaw_of_matrix(local[:, :3, :3]))
-    labels = classes.labels(boxes.category)
+        rotation = quaternion_from_yaw(boxes.boxes[:, 6])
+        pose = frame.global_from_ego @ from_translation_rotation(boxes.boxes[:, :3], rotation)
+    velocity = rotate_vectors(frame.global_from_ego, np.pad(boxes.boxes[:, 7:9], ((0, 0), (0, 1))))
+    velocity[~boxes.velocity_valid] = np.nan  # mmdet3d's "unknown"
+    return Placed(
+        pose.reshape(-1, 4, 4), boxes.boxes[:, 3:6], velocity, classes.labels(boxes.category), boxes.attributes
+    )
+
+
+def _instances(log: Log, index: int, global_from_lidar: np.ndarray, placed: Placed) -> list[dict[str, Any]]:
+    boxes, lidar_from_global = log.boxes(index), invert(global_from_lidar)
+    local = lidar_from_global @ placed.global_from_box
+    velocity = rotate_vectors(lidar_from_global, placed.velocity)
+    yaw = wrap_angle(yaw_of_matrix(local))
     found = []
-    for i in range(len(labels)):
+    for i, label in enumerate(placed.labels.tolist()):
         valid = bool(boxes.num_lidar_points[i] + boxes.num_radar_points[i] > 0 or not boxes.num_lidar_points_valid[i])
-        known = bool(boxes.velocity_valid[i])
         found.append(
             {
-                "bbox_label": int(labels[i]),
-                "bbox_3d": [*local[i, :3, 3].tolist(), *boxes.boxes[i, 3:6].tolist(), float(yaw[i])],
+                "bbox_label": label,
+                "bbox_3d": [*local[i, :3, 3].tolist(), *placed.size[i].tolist(), float(yaw[i])],
                 "bbox_3d_isvalid": valid,
-                "bbox_label_3d": int(labels[i]),
+                "bbox_label_3d": label,
                 "num_lidar_pts": int(boxes.num_lidar_points[i]),
                 "num_radar_pts": int(boxes.num_radar_points[i]),
-                "velocity": velocity[i, :2].tolist() if known else [float("nan")] * 2,  # mmdet3d's "unknown"
+                "velocity": velocity[i, :2].tolist(),
             }
         )
     return found
