@@ -19,7 +19,8 @@ OPERATORS = (
 
 @dataclass(frozen=True)
 class KernelRow:
-    """One line of the table. `kernel` is "torch reference", "numba" or "cuda (never run on a GPU)"."""
+    """One line of the table. `kernel` is "torch reference", "numba", "C (compiled here)", "numba (no compiler)"
+    and other reasons why not, or "cuda (never run on a GPU)"."""
 
     op: str
     device: str
@@ -28,12 +29,21 @@ class KernelRow:
 
 
 _rows: dict[tuple[str, str], KernelRow] = {}
+_native: dict[str, Callable[[], tuple[str, str]]] = {}
 _cuda_kernels: dict[str, Callable[[], None]] = {}
 
 
 def declare(op: str, device: str, kernel: str, reason: str) -> None:
     """Called by an operator's own module: the kernel that it registered for a device, and why that one."""
     _rows[op, device] = KernelRow(op, device, kernel, reason)
+
+
+def declare_native(op: str, in_use: Callable[[], tuple[str, str]]) -> None:
+    """The operator's CPU kernel is C where it can be compiled here, numba elsewhere; `in_use` compiles it and answers
+    (kernel, reason) each time that the table is shown.
+    """
+    _native[op] = in_use
+    declare(op, "cpu", "numba", "float32 and half types; float64 takes the torch reference")
 
 
 def declare_unproven_cuda(op: str, register: Callable[[], None]) -> None:
@@ -50,6 +60,8 @@ def _import_all() -> None:
 def kernels_in_use() -> list[KernelRow]:
     """Every operator with the kernel that runs on "cpu" and on "cuda", sorted by operator and device."""
     _import_all()
+    for op, in_use in _native.items():
+        declare(op, "cpu", *in_use())
     return [_rows[key] for key in sorted(_rows)]
 
 
