@@ -90,6 +90,8 @@ def _pixels(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
 def bounds_in_image(pixels: np.ndarray, width: float, height: float) -> list[float] | None:
     """Left, top, right, bottom of what the convex hull of pixels [P, 2] covers of the image; None = no area of it."""
     shape = _convex_hull(pixels)
+    if len(shape) < 3:
+        return None
     for axis, bound, sign in ((0, 0.0, 1.0), (0, width, -1.0), (1, 0.0, 1.0), (1, height, -1.0)):
         shape = _cut(shape, axis, bound, sign)
     if len(shape) < 3:
