@@ -8,12 +8,12 @@ through global coordinates, where a float32 is 4 mm wide, costs nothing.
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from zlib_ng import zlib_ng as zlib
 
 from data_tools.waymo_perception.messages import MATRIX_FLOAT, MATRIX_INT32
 from data_tools.wire import WireError, decode
@@ -29,7 +29,7 @@ def inflate(data: bytes | memoryview, place: str) -> bytes:
     stream = zlib.decompressobj()
     try:
         out = stream.decompress(data, MAX_INFLATED)
-    except zlib.error as error:
+    except zlib.error as error:  # type: ignore[misc]  # its stub gives the exception as a value
         raise UserError(place, f"broken zlib stream ({error})", _AGAIN) from None
     if not stream.eof:
         what = "is larger than any range image" if len(out) == MAX_INFLATED else "is cut off"
