@@ -6,6 +6,7 @@ A data set is a module ``data_tools.<dataset>`` with three names:
     A frozen dataclass; its fields become command line flags (tyro), its docstring their help. ``content`` (a
     ``ClassVar[tuple[str, ...]]``, default none) lists the fields that change what is written into a log (as opposed
     to which logs are written): a folder once begun with other values of these is refused, not mixed.
+    ``images_in_records`` (``ClassVar[bool]``, default False): images are no files that a log could refer to.
 ``list_logs(raw: Path, options: Options) -> list[Spec]``
     What is to be converted, sorted. A spec is any picklable object with a ``name: str``, the name of the log folder;
     it should be light, everything heavy is read in convert_log. Raises UserError where RAW is not this data set.
@@ -140,7 +141,7 @@ def convert(
 
     raw, out = Path(raw), Path(out)
     options = load(dataset).Options() if options is None else options
-    claim.check(out, dataset, options, choice)
+    _check(dataset, raw, out, options, choice)
     with archive.unpacked(_there(dataset, raw), out, members, scratch_bytes) as folder:
         specs = _specs(dataset, folder, options, logs)
         claim.claim(out, dataset, options, choice)
@@ -184,13 +185,24 @@ def plan(
     """What `convert` would do with the same arguments; `out` stays as it is. UserError as there, and for archives."""
     raw, out = Path(raw), Path(out)
     options = load(dataset).Options() if options is None else options
-    claim.check(out, dataset, options, choice)
+    _check(dataset, raw, out, options, choice)
     if archive.is_archive(_there(dataset, raw)):
         size = sum(member.bytes for member in archive.list_members(raw))
         raise UserError(raw, f"is an archive of {size / 1e9:.2f} GB", "a dry run needs it unpacked")
     specs = _specs(dataset, raw, options, logs)
     todo = [spec for spec in specs if not claim.is_finished(out / spec.name)]
     return dry_run.plan(pool.Work(DATASETS[dataset], raw, out, options, choice), todo, len(specs) - len(todo))
+
+
+def _check(dataset: str, raw: Path, out: Path, options: Any, choice: Choice) -> None:
+    """UserError where `out` is not for these logs, or there will be no image files to refer to."""
+    claim.check(out, dataset, options, choice)
+    if choice.reference_images and archive.is_archive(raw):
+        what = f"the images of {raw} are unpacked for as long as the conversion takes"
+        raise UserError("--reference-images", what, "copy them (leave it out), or unpack it and give the folder")
+    if choice.reference_images and getattr(options, "images_in_records", False) and options.images:
+        what = f"the images of {dataset} lie inside records: there is no file to refer to"
+        raise UserError("--reference-images", what, "copy them (leave it out), or leave images out (--no-images)")
 
 
 def _there(dataset: str, raw: Path) -> Path:

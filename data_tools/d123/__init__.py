@@ -19,8 +19,8 @@ Decisions:
   nuPlan, Waymo and the default one, under the data sets' own spelling. Others become ``label_<n>``.
 - Point clouds: only those stored in the log as Arrow IPC (codec ``ipc``, ``ipc_lz4``, ``ipc_zstd``). Points are in the
   IMU frame; they go back into their lidar's frame by ``lidar_to_imu_se3`` (a merged cloud keeps the IMU frame). Images:
-  only JPEG or PNG bytes. What is stored by path, as LAZ, Draco or video is listed in the table ``d123_references`` with
-  its path and no payload: it needs the readers of its own data set.
+  only JPEG or PNG, as bytes or (``--image-root``) as files by their path. What else is stored by path, as LAZ, Draco or
+  video is listed in the table ``d123_references`` with its path and no payload: it needs its own data set's readers.
 - Map: the outlines, as kinds of ours; lane boundaries (parts of the lane's outline) are not kept apart. Radars, fisheye
   cameras, segmentation, IMU, GNSS and custom modalities are not read (table ``d123_references`` names them).
 

@@ -13,6 +13,7 @@ from data_tools.d123.arrow import Modality, numbers, poses, read_modality
 from data_tools.d123.labels import LIGHTS, category_of, names_of
 from data_tools.d123.maps import read_map
 from data_tools.d123.sensors import References, add_camera, add_lidar
+from data_tools.source_files import check_folders
 from drive.errors import UserError
 from drive.geometry.angles import wrap_angle
 from drive.geometry.rigid import interpolate_poses, invert, matrix_to_quaternion, rotate_vectors, yaw_of_matrix
@@ -33,8 +34,10 @@ class Options:
     """licence of the data, as it shall stand in the logs"""
     payload: bool = True
     """point clouds and images that are stored in the log"""
+    image_root: str = ""
+    """folder that the paths of images in the logs start from (of the original data set); without it they are listed"""
 
-    content: ClassVar[tuple[str, ...]] = ("maps", "licence", "payload")
+    content: ClassVar[tuple[str, ...]] = ("maps", "licence", "payload", "image_root")
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,7 @@ class D123Log:
 
 def list_logs(raw: Path, options: Options) -> list[D123Log]:
     """Every folder with a ``sync.arrow`` at ``raw`` or below, sorted by name."""
-    if options.maps and not Path(options.maps).is_dir():
-        raise UserError("--maps", f"{options.maps} is no folder", "give the folder or leave the option out")
+    check_folders({"--maps": options.maps, "--image-root": options.image_root})
     found: dict[str, Path] = {}
     for path in sorted(Path(raw).rglob("sync.arrow")):
         folder = path.parent.resolve()
@@ -101,7 +103,7 @@ def convert_log(raw: Path, source: D123Log, out_root: Path, options: Options) ->
         licence=options.licence, split=said["split"], location=said["location"],
     )  # fmt: skip
     with writer as log:
-        references = References()
+        references, root = References(), Path(options.image_root) if options.image_root else None
         rows: dict[str, dict[int, int]] = {}
         others = sorted(path for path in source.folder.glob("*.arrow"))
         for path in others:
@@ -111,8 +113,10 @@ def convert_log(raw: Path, source: D123Log, out_root: Path, options: Options) ->
             if kind not in ("camera", "lidar") or not options.payload:
                 references.add(path.stem, None, None, "")
                 continue
-            add = add_camera if kind == "camera" else add_lidar
-            name, own = add(log, read_modality(path), ego.at, references)
+            if kind == "camera":
+                name, own = add_camera(log, read_modality(path), ego.at, references, root)
+            else:
+                name, own = add_lidar(log, read_modality(path), ego.at, references)
             rows[name] = _frame_rows(sync, path.stem, own)
         translations, quaternions = ego.at(stamps)
         for k, stamp in enumerate(stamps.tolist()):

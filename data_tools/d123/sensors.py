@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from data_tools.d123.arrow import Modality, numbers, pose_of, poses, read_cloud
+from data_tools.nuplan.sensors import sensor_file
 from drive.errors import UserError
 from drive.geometry.cameras import PLUMB_BOB
 from drive.geometry.rigid import from_translation_rotation, invert, matrix_to_quaternion, transform_points
@@ -50,9 +52,13 @@ def _name(modality: Modality, field: str) -> str:
 
 
 def add_camera(
-    log: LogWriter, modality: Modality, poses_at: PosesAt, references: References
+    log: LogWriter, modality: Modality, poses_at: PosesAt, references: References, root: Path | None = None
 ) -> tuple[str, dict[int, int]]:
-    """Declare a pinhole camera and add its images; returns its name and {row of the file: payload row}."""
+    """Declare a pinhole camera and add its images; returns its name and {row of the file: payload row}.
+
+    Args:
+        root: the folder that images stored by path lie in; None = such images are listed in `references`.
+    """
     place, said = str(modality.path), modality.metadata
     name = _name(modality, "camera_name")
     if said.get("camera_model") != "pinhole":
@@ -82,15 +88,19 @@ def add_camera(
     rows: dict[int, int] = {}
     for row, cell in enumerate(modality.column("data")):
         data = cell.as_py()
+        source, file = f"{modality.key}:{row}", None
+        if isinstance(data, str) and root is not None:
+            source, file = data, sensor_file(root, data, f"{place}: row {row}")
+            data = file.read_bytes() if file.is_file() else data
         if not isinstance(data, bytes):
             if data is not None:
                 references.add(modality.key, row, int(stamps[row]), str(data))
             continue
         if not data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
-            raise UserError(f"{place}: row {row}", "is neither a JPEG nor a PNG image", _MEND)
+            raise UserError(file or f"{place}: row {row}", "is neither a JPEG nor a PNG image", _MEND)
         rows[row] = log.add_image(
             name, int(stamps[row]) * 1000, data, width, height, translations[row], quaternions[row],
-            is_key_frame=True, source_timestamp=int(stamps[row]), source_name=f"{modality.key}:{row}",
+            is_key_frame=True, source_timestamp=int(stamps[row]), source_name=source, file=file,
         )  # fmt: skip
     return name, rows
 

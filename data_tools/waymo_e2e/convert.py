@@ -35,6 +35,7 @@ class Options:
     """copy the camera images"""
 
     content: ClassVar[tuple[str, ...]] = ("images",)
+    images_in_records: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Options:
     """keep where every point stands in the images (six more columns a point)"""
 
     content: ClassVar[tuple[str, ...]] = ("images", "projections")
+    images_in_records: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fuzzing import check_reader
 
 from data_tools import convert as module
 from data_tools.archive import list_members, unpacked
-from data_tools.convert import convert
+from data_tools.convert import Choice, convert
 from drive.errors import UserError
 
 
@@ -74,6 +74,12 @@ def test_bounds(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no member video"):
         convert("toy", archive, tmp_path / "out", members=("video*",))
     assert not any((tmp_path / "out").glob(".raw*"))
+
+
+def test_images_in_archives_cannot_be_referred_to(toy: Path, tmp_path: Path) -> None:
+    archive = pack(toy, tmp_path / "raw.zip")
+    with pytest.raises(UserError, match=r"raw\.zip are unpacked for as long as the conversion takes; copy them"):
+        convert("toy", archive, tmp_path / "out", choice=Choice(reference_images=True))
 
 
 def test_nothing_is_written_outside(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from data_tools.av2.velocity import track_velocities
 from drive.errors import UserError
 from drive.geometry.box import points_in_box_mask
 from drive.logs.store import Log
+from tests.data_tools.reference_images import check_references
 
 START_NS, STEP_NS = 315_966_000_000_000_000, 100_000_000
 
@@ -266,3 +267,7 @@ def test_column_of_text(av2_raw: Path, tmp_path: Path) -> None:
     feather.write_feather(table.set_column(0, "x", pa.array(["a", "b", "c"])), path)
     with pytest.raises(UserError, match="column x is string, not a number"):
         convert(av2_raw, tmp_path / "out")
+
+
+def test_images_by_reference(av2_raw: Path, tmp_path: Path) -> None:
+    assert check_references("av2", av2_raw, tmp_path / "logs") == 1

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_tools import nuscenes
+from data_tools.convert import Choice, convert
 from data_tools.d123 import D123Log, Options, convert_log, list_logs, write_d123
 from data_tools.d123.__main__ import main
 from data_tools.d123.labels import DEFAULT_CLASS, LABELS, category_of, class_for, label_of, names_of
@@ -23,6 +24,7 @@ from drive.logs.maps import MapFeature
 from drive.logs.store import Log
 from drive.logs.writer import LogWriter
 from tests.data_tools.fuzzing import check_reader
+from tests.data_tools.reference_images import check_references
 
 STILL = {"pose_translation": np.zeros(3), "pose_rotation": np.array([1.0, 0, 0, 0])}
 
@@ -228,6 +230,51 @@ def test_what_is_not_in_the_log_is_named(tmp_path: Path, written: Path, back: Lo
     assert rows[4]["modality"] == "radar.radar_top"
     assert "CAM_FRONT" not in log.frame(0).rows
     assert back.table("d123_references").num_rows == 0
+
+
+def by_path(written: Path, folder: Path, camera: str, root: Path) -> Path:
+    """A copy of a log whose images of one camera are stored by path; the images themselves below `root`."""
+    folder.mkdir(parents=True)
+    for path in written.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    file = folder / f"{camera}.arrow"
+    images = pa.ipc.open_file(file).read_all()[f"{camera}.data"].to_pylist()
+    names = [f"samples/front/{k}.jpg" for k in range(len(images))]
+    (root / "samples/front").mkdir(parents=True)
+    for name, data in zip(names, images, strict=True):
+        (root / name).write_bytes(data)
+    rewrite(file, **{f"{camera}.data".replace(".", "__"): pa.array(names)})
+    for other in folder.glob("camera.*.arrow"):
+        if other != file:
+            other.unlink()
+    return folder
+
+
+def test_images_stored_by_path(town_log: Log, written: Path, tmp_path: Path) -> None:
+    folder, root = tmp_path / "logs/x/scene", tmp_path / "root"
+    by_path(written, folder, "camera.pcam_f0", root)
+    assert check_references("d123", tmp_path / "logs", tmp_path / "out", Options(image_root=str(root))) == 4
+    log = Log.open(tmp_path / "out/referenced/scene")
+    assert log.image("CAM_FRONT", 3).data == town_log.image("CAM_FRONT", 3).data
+    assert log.image("CAM_FRONT", 3).source_name == "samples/front/3.jpg"
+    assert log.table("d123_references").num_rows == 0
+    # One that is not there is listed; one that is no image, or leads out of the folder, is an error.
+    (root / "samples/front/0.jpg").unlink()
+    convert_log(tmp_path, D123Log(folder), tmp_path / "three", Options(image_root=str(root)))
+    assert Log.open(tmp_path / "three/scene").num_sweeps("CAM_FRONT") == 3
+    assert Log.open(tmp_path / "three/scene").table("d123_references")["path"].to_pylist() == ["samples/front/0.jpg"]
+    (root / "samples/front/1.jpg").write_bytes(b"GIF89a")
+    with pytest.raises(UserError, match=r"front/1\.jpg: is neither a JPEG nor a PNG image"):
+        convert_log(tmp_path, D123Log(folder), tmp_path / "none", Options(image_root=str(root)))
+    rewrite(folder / "camera.pcam_f0.arrow", camera__pcam_f0__data=pa.array(["../../etc/passwd"] * 4))
+    with pytest.raises(UserError, match="leads out of the sensor folder"):
+        convert_log(tmp_path, D123Log(folder), tmp_path / "none", Options(image_root=str(root)))
+
+
+def test_images_in_the_log_cannot_be_referred_to(written: Path, tmp_path: Path) -> None:
+    report = convert("d123", written.parents[2], tmp_path / "out", choice=Choice(reference_images=True))
+    assert [name for name, _ in report.failed] == ["scene-9001"]
+    assert "its images lie inside records: there is no file to refer to" in report.failed[0][1]
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:

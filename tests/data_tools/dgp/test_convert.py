@@ -20,6 +20,7 @@ from drive.errors import UserError
 from drive.geometry.box import points_in_box_mask
 from drive.logs.store import Log
 from tests.data_tools.fuzzing import check_reader
+from tests.data_tools.reference_images import check_references
 
 HALF = float(np.sqrt(0.5))
 
@@ -226,3 +227,7 @@ def test_real_scene(real_data: Path, tmp_path: Path) -> None:
     assert 15 < speed.max() < 17
     assert np.median(speed) < 0.1
     assert verify_log(log.path).problems == []
+
+
+def test_images_by_reference(real_data: Path, tmp_path: Path) -> None:
+    assert check_references("dgp", real_data / "tri_dgp", tmp_path) == 9

@@ -18,6 +18,7 @@ from drive.geometry.cameras import project
 from drive.geometry.rigid import invert, transform_points
 from drive.logs.store import Log
 from tests.data_tools.fuzzing import check_reader
+from tests.data_tools.reference_images import check_references
 
 
 def convert(raw: Path, out: Path, frame: int = 0) -> Log:
@@ -225,3 +226,7 @@ def test_real_frames(real_data: Path, tmp_path: Path) -> None:
         ours = points_in_box_mask(points, labels.boxes).sum(axis=1)
         assert (np.abs(ours - inside) <= np.maximum(2, 0.11 * inside)).all()
     assert boxes_in_all == 44
+
+
+def test_images_by_reference(real_data: Path, tmp_path: Path) -> None:
+    assert check_references("kitti", real_data / "kitti/object", tmp_path) == 7

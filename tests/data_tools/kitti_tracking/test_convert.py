@@ -21,6 +21,7 @@ from drive.errors import UserError
 from drive.logs.store import Log
 from tests.data_tools.fuzzing import check_reader
 from tests.data_tools.kitti.conftest import png
+from tests.data_tools.reference_images import check_references
 
 # An ideal mounting in the spelling of the tracking set; the inertial unit is 0.5 m behind the scanner.
 CALIBRATION = """P0: 700 0 600 0 0 700 180 0 0 0 1 0
@@ -288,3 +289,8 @@ def test_real_nuscenes_detections(real_data: Path) -> None:
     assert set(found.types) == {2}
     ground = found.boxes[:, 2] - found.boxes[:, 5] / 2  # nuScenes' ego frame stands on the ground
     assert abs(np.median(ground[found.scores > 0.5])) < 0.5
+
+
+def test_images_by_reference(raw: Path, tmp_path: Path) -> None:
+    add_sensors(raw)
+    assert check_references("kitti_tracking", raw, tmp_path / "logs") == 2

@@ -18,6 +18,7 @@ from drive.errors import UserError
 from drive.logs.store import Log
 from tests.data_tools.fuzzing import check_reader
 from tests.data_tools.nuplan.worlds import EAST, NORTH, START_US, write_map, write_sensors
+from tests.data_tools.reference_images import check_references
 
 NAME = "2021.06.07.19.43.00_veh-35_01527_01587"
 HALF = np.sqrt(0.5)
@@ -180,3 +181,8 @@ def test_other_folders_are_refused(raw: Path, tmp_path: Path) -> None:
 
 def test_damaged_files(raw: Path) -> None:
     assert check_reader(read_log, raw / "mini" / f"{NAME}.pkl") > 20
+
+
+def test_images_by_reference(raw: Path, tmp_path: Path) -> None:
+    options = Options(sensor_blobs=str(write_sensors(tmp_path / "sensors", 3)))
+    assert check_references("navsim", raw, tmp_path / "logs", options) == 2

@@ -22,6 +22,7 @@ from drive.logs.maps import contains
 from drive.logs.store import Log
 from tests.data_tools.fuzzing import check_reader
 from tests.data_tools.nuplan.worlds import EAST, NORTH, START_US, key, pcd, write_log, write_map, write_sensors
+from tests.data_tools.reference_images import check_references
 
 NAME = "2021.05.12.22.00.38_veh-35_01008_01518"
 
@@ -242,3 +243,7 @@ def test_damaged_maps_and_clouds(tmp_path: Path) -> None:
     assert check_reader(read_geopackage.__wrapped__, path) > 20
     (tmp_path / "0.pcd").write_bytes(pcd(50))
     assert check_reader(read_pcd, tmp_path / "0.pcd") > 20
+
+
+def test_images_by_reference(raw: Path, whole: Options, tmp_path: Path) -> None:
+    assert check_references("nuplan", raw, tmp_path / "logs", whole) == 2

@@ -20,6 +20,7 @@ from drive.geometry.box import points_in_box_mask
 from drive.logs.store import Log
 from drive.samples.classes import VOD_CLASSES
 from tests.data_tools.fuzzing import check_reader
+from tests.data_tools.reference_images import check_references
 
 CALIBRATION = """P0: 700 0 600 0 0 700 180 0 0 0 1 0
 P2: 700 0 600 0 0 700 180 0 0 0 1 0
@@ -208,3 +209,7 @@ def test_real_frame(real_data: Path, tmp_path: Path) -> None:
         yaw = -np.arctan2(2 * (q["w"] * q["z"] + q["x"] * q["y"]), 1 - 2 * (q["y"] ** 2 + q["z"] ** 2))
         assert abs(np.angle(np.exp(1j * (yaw - box[6])))) < np.deg2rad(1.5)
     assert verify_log(log.path).problems == []
+
+
+def test_images_by_reference(real_data: Path, tmp_path: Path) -> None:
+    assert check_references("view_of_delft", real_data / "view_of_delft/example_set", tmp_path) == 1

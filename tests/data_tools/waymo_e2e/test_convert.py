@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_tools.convert import convert
+from data_tools.convert import convert, main
 from data_tools.tfrecord import frame_record
 from data_tools.verify import verify_log
 from data_tools.waymo_e2e import Options, convert_log, list_logs
@@ -215,3 +215,10 @@ def test_damaged_files(tmp_path: Path, framed: bool) -> None:
     (tmp_path / "sound").mkdir()
     read(Path(shutil.copy(path, tmp_path / "sound")))  # what is imported at first use is no damage's fault
     assert check_reader(read, path) > (150 if framed else 30)
+
+
+def test_images_in_records_cannot_be_referred_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "raw/val.tfrecord-00000-of-00001", frame("a", 1))
+    words = ["waymo_e2e", str(tmp_path / "raw"), str(tmp_path / "out"), "--reference-images"]
+    assert main(words) == 2
+    assert "lie inside records: there is no file to refer to" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import pytest
 from fuzzing import check_reader
 from waymo_frames import SECOND, START, compressed, empty_image, jpeg, make_frame, make_frames, write_segment
 
+from data_tools.convert import Choice, plan
 from data_tools.convert import convert as convert_all
 from data_tools.tfrecord import TFRecordFile, frame_record
 from data_tools.waymo_perception import Options, convert_log, list_logs, restore
@@ -344,3 +345,14 @@ def test_real_boxes_project_onto_their_rectangles(real_data: Path, tmp_path: Pat
             assert row["y_min"] - slack < pixel[1] < row["y_max"] + slack
             checked += 1
     assert checked > 30
+
+
+def test_images_in_records_cannot_be_referred_to(segment: Path, tmp_path: Path) -> None:
+    """One line at the beginning, not one a segment."""
+    choice = Choice(reference_images=True)
+    expected = "the images of waymo lie inside records: there is no file to refer to; copy them"
+    for run in (convert_all, plan):
+        with pytest.raises(UserError, match=expected):
+            run("waymo", segment, tmp_path / "out", choice=choice)
+    assert not (tmp_path / "out").exists()
+    assert convert_all("waymo", segment, tmp_path / "out", Options(images=False), choice=choice).failed == ()
