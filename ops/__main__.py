@@ -1,12 +1,13 @@
-"""`python -m ops table | check [--cuda] | bench [threads]`: the kernels in use, whether they are right, how fast."""
+"""`python -m ops table | check [--cuda] | bench [threads [operator ...]]`: the kernels in use, whether they are right, how fast."""
 
 import sys
 
 import torch
 
 from ops import enable_unproven_cuda, kernels_in_use
+from ops.kernels import OPERATORS
 
-USAGE = "usage: python -m ops table | check [--cuda] | bench [threads]"
+USAGE = "usage: python -m ops table | check [--cuda] | bench [threads [operator ...]]"
 
 
 def main(arguments: list[str]) -> int:
@@ -25,11 +26,11 @@ def main(arguments: list[str]) -> int:
                 return 2
             enable_unproven_cuda()
         return int(failures("cuda" if rest else "cpu") > 0)
-    if verb == "bench" and (not rest or (len(rest) == 1 and rest[0].isdigit() and int(rest[0]) > 0)):
+    if verb == "bench" and (not rest or (rest[0].isdigit() and int(rest[0]) > 0 and set(rest[1:]) <= set(OPERATORS))):
         from ops.bench import measure, table
 
         threads = int(rest[0]) if rest else 1
-        print(table(measure(threads), threads))
+        print(table(measure(threads, wanted=rest[1:]), threads))
         return 0
     print(USAGE, file=sys.stderr)
     return 2

@@ -1,7 +1,11 @@
-"""``make soak``: what the tests do briefly, at length: 10,000 damaged files a format, 50 kills, 8 loader processes."""
+"""``make soak``: what the tests do briefly, at length: 10,000 damaged files a format, 50 kills, 8 loader processes.
+
+Usage: python tests/soak.py [--cases 10000] [--kills 50] [--workers 8]
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -19,7 +23,12 @@ import kills  # noqa: E402
 sys.modules["tests.data_tools.fuzzing"] = fuzzing  # the other name that test modules import it by
 
 if __name__ == "__main__":
-    fuzzing.CASES, kills.KILLS, epoch.WORKERS = 10_000, 50, 8
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=10_000, help="damaged files a format")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--workers", type=int, default=8, help="loader processes")
+    args = parser.parse_args()
+    fuzzing.CASES, kills.KILLS, epoch.WORKERS = args.cases, args.kills, args.workers
     # Every module that uses them, wherever it lies.
     words = ("check_reader", "import kills", "import epoch")
     users = sorted(path for path in TESTS.rglob("test_*.py") if any(word in path.read_text() for word in words))
