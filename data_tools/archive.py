@@ -71,9 +71,7 @@ def unpacked(raw: Path, out: Path, members: Sequence[str] = (), limit_bytes: int
 
 def _unpack(raw: Path, folder: Path, members: Sequence[str], limit_bytes: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    chosen = [m for m in list_members(raw) if not members or any(fnmatchcase(m.name, glob) for glob in members)]
-    if not chosen:
-        raise UserError(raw, f"has no member {' or '.join(members) or 'at all'}", "see its list of names")
+    chosen = choose(raw, members)
     total = sum(member.bytes for member in chosen)
     folder.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder.parent).free
@@ -84,17 +82,44 @@ def _unpack(raw: Path, folder: Path, members: Sequence[str], limit_bytes: int) -
     partial = folder.with_name(f"{folder.name}.partial-{owner()}")
     partial.mkdir()
     try:
-        for member, file in _read(raw, {m.name for m in chosen}):
-            target = partial / member.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _copy(raw, member, file, target)
+        extract(raw, {member.name for member in chosen}, partial)
         os.rename(partial, folder)
-    except OSError as error:
-        raise disk_full(partial, error) or UserError(raw, f"cannot be unpacked ({error})", _AGAIN) from error
-    except _DAMAGED as error:
-        raise UserError(raw, f"cannot be unpacked ({error})", _AGAIN) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def choose(raw: Path, members: Sequence[str] = ()) -> list[Member]:
+    """The files of an archive that any of the globs `members` names (all where there is none)."""
+    chosen = [m for m in list_members(raw) if not members or any(fnmatchcase(m.name, glob) for glob in members)]
+    if not chosen:
+        raise UserError(raw, f"has no member {' or '.join(members) or 'at all'}", "see its list of names")
+    return chosen
+
+
+def extract(raw: Path, names: set[str], folder: Path) -> None:
+    """Write the members of these names below `folder`. Names and sizes are checked by `choose` before.
+
+    Raises:
+        UserError: damaged, or the disk is full.
+    """
+    try:
+        for member, file in _read(raw, names):
+            target = folder / member.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _copy(raw, member, file, target)
+    except OSError as error:
+        raise disk_full(folder, error) or UserError(raw, f"cannot be unpacked ({error})", _AGAIN) from error
+    except _DAMAGED as error:
+        raise UserError(raw, f"cannot be unpacked ({error})", _AGAIN) from error
+
+
+def outline(members: Sequence[Member], folder: Path) -> None:
+    """Files of the members' names and sizes below `folder`, without content: they take no room on the disk."""
+    for parent in sorted({(folder / member.name).parent for member in members}):
+        parent.mkdir(parents=True, exist_ok=True)
+    for member in members:
+        with open(folder / member.name, "wb") as file:
+            file.truncate(member.bytes)
 
 
 def list_members(raw: Path) -> list[Member]:

@@ -1,15 +1,18 @@
 """``drive convert DATASET RAW OUT``: raw recordings to logs, in parallel, resumable.
 
-A data set is a module ``data_tools.<dataset>`` with three names:
+A data set is a module ``data_tools.<dataset>`` with four names:
 
 ``Options``
     A frozen dataclass; its fields become command line flags (tyro), its docstring their help. ``content`` (a
     ``ClassVar[tuple[str, ...]]``, default none) lists the fields that change what is written into a log (as opposed
     to which logs are written): a folder once begun with other values of these is refused, not mixed.
     ``images_in_records`` (``ClassVar[bool]``, default False): images are no files that a log could refer to.
+    ``listing`` (as content): globs of the files that list_logs or log_files open, for a dry run of an archive.
 ``list_logs(raw: Path, options: Options) -> list[Spec]``
     What is to be converted, sorted. A spec is any picklable object with a ``name: str``, the name of the log folder;
     it should be light, everything heavy is read in convert_log. Raises UserError where RAW is not this data set.
+``log_files(raw: Path, spec: Spec) -> list[Path]``
+    Raw files and folders that this log needs and not all do; more than one log may name the same.
 ``convert_log(raw: Path, spec: Spec, out_root: Path, options: Options) -> None``
     Writes ``out_root / spec.name`` with drive.logs.writer.LogWriter. Called in a spawned process, one log at a time.
     Raises UserError for bad input: it becomes one line, the log is left out, the other logs are kept.
@@ -31,7 +34,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from data_tools import archive, claim, dry_run, pool
+from data_tools import archive, archive_plan, claim, dry_run, pool
 from data_tools.claim import MARKER
 from drive.errors import UserError
 from drive.logs.choice import Choice
@@ -75,6 +78,9 @@ class Converter(Protocol):
 
     def list_logs(self, raw: Path, options: Any) -> list[Any]:
         """All logs that the options select."""
+
+    def log_files(self, raw: Path, spec: Any) -> list[Path]:
+        """Raw files and folders of one log."""
 
     def convert_log(self, raw: Path, spec: Any, out_root: Path, options: Any) -> None:
         """Write one log."""
@@ -143,7 +149,7 @@ def convert(
     options = load(dataset).Options() if options is None else options
     _check(dataset, raw, out, options, choice)
     with archive.unpacked(_there(dataset, raw), out, members, scratch_bytes) as folder:
-        specs = _specs(dataset, folder, options, logs)
+        _, specs = _specs(dataset, folder, options, logs)
         claim.claim(out, dataset, options, choice)
         skipped = [spec.name for spec in specs if claim.is_finished(out / spec.name)]
         todo = [spec for spec in specs if spec.name not in set(skipped)]
@@ -181,17 +187,21 @@ def plan(
     *,
     choice: Choice = Choice(),  # noqa: B008 (frozen)
     logs: Sequence[str] = (),
+    members: Sequence[str] = (),
+    scratch_bytes: int = 50 << 30,
 ) -> dry_run.Plan:
-    """What `convert` would do with the same arguments; `out` stays as it is. UserError as there, and for archives."""
+    """What `convert` would do with the same arguments; `out` stays as it is. UserError as there."""
     raw, out = Path(raw), Path(out)
     options = load(dataset).Options() if options is None else options
     _check(dataset, raw, out, options, choice)
-    if archive.is_archive(_there(dataset, raw)):
-        size = sum(member.bytes for member in archive.list_members(raw))
-        raise UserError(raw, f"is an archive of {size / 1e9:.2f} GB", "a dry run needs it unpacked")
-    specs = _specs(dataset, raw, options, logs)
+    work = pool.Work(DATASETS[dataset], _there(dataset, raw), out, options, choice)
+    if archive.is_archive(raw):
+        return archive_plan.plan_archive(
+            work, lambda folder: _specs(dataset, folder, options, logs), members, scratch_bytes
+        )
+    _, specs = _specs(dataset, raw, options, logs)
     todo = [spec for spec in specs if not claim.is_finished(out / spec.name)]
-    return dry_run.plan(pool.Work(DATASETS[dataset], raw, out, options, choice), todo, len(specs) - len(todo))
+    return dry_run.plan(work, todo, len(specs) - len(todo))
 
 
 def _check(dataset: str, raw: Path, out: Path, options: Any, choice: Choice) -> None:
@@ -211,8 +221,8 @@ def _there(dataset: str, raw: Path) -> Path:
     return raw
 
 
-def _specs(dataset: str, raw: Path, options: Any, logs: Sequence[str]) -> list[Any]:
-    """What is to be converted; UserError where nothing is selected, or a glob selects nothing."""
+def _specs(dataset: str, raw: Path, options: Any, logs: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """(What is there, what is to be converted); UserError where nothing is selected, or a glob selects nothing."""
     specs = load(dataset).list_logs(raw, options)
     if not specs:
         raise UserError(raw, "holds no log that the options select", "check the version, split and names asked for")
@@ -220,7 +230,7 @@ def _specs(dataset: str, raw: Path, options: Any, logs: Sequence[str]) -> list[A
         if not any(fnmatchcase(spec.name, glob) for spec in specs):
             names = ", ".join(spec.name for spec in specs[:5]) + (", ..." if len(specs) > 5 else "")
             raise UserError(raw, f"has no log {glob!r}", f"its logs are {names}")
-    return [spec for spec in specs if not logs or any(fnmatchcase(spec.name, glob) for glob in logs)]
+    return specs, [spec for spec in specs if not logs or any(fnmatchcase(spec.name, glob) for glob in logs)]
 
 
 def main(argv: Sequence[str]) -> int:

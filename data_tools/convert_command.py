@@ -67,7 +67,10 @@ def _convert(dataset: str, argv: Sequence[str]) -> int:
         points=common["points"],
     )
     if common["dry_run"]:
-        planned = plan(dataset, args.raw, args.out, args.options, choice=choice, logs=common["logs"])
+        planned = plan(
+            dataset, args.raw, args.out, args.options, choice=choice, logs=common["logs"], members=common["members"],
+            scratch_bytes=int(common["scratch_gb"] * 1e9),
+        )  # fmt: skip
         print("\n".join(planned.lines(common["workers"])))
         return 0 if planned.fits else 1
     report = convert(

@@ -31,6 +31,6 @@ Decisions:
   are derived as in the API (mean of the boundaries resampled to 10 points) under the kind ``centerline``.
 """
 
-from data_tools.av2.convert import Av2Log, Options, convert_log, list_logs
+from data_tools.av2.convert import Av2Log, Options, convert_log, list_logs, log_files
 
-__all__ = ["Av2Log", "Options", "convert_log", "list_logs"]
+__all__ = ["Av2Log", "Options", "convert_log", "list_logs", "log_files"]

@@ -98,6 +98,11 @@ def _walk(folder: Path, levels: int) -> Iterator[Av2Log]:
                 yield from _walk(child, levels - 1)
 
 
+def log_files(raw: Path, source: Av2Log) -> list[Path]:
+    """The folder that only this log needs."""
+    return [source.folder]
+
+
 def convert_log(raw: Path, source: Av2Log, out_root: Path, options: Options) -> None:
     """Write one log as ``out_root/<uuid>``. ``raw`` is not used: the log knows its folder.
 

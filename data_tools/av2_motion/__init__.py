@@ -21,6 +21,6 @@ Decisions:
 - Map: :mod:`data_tools.av2.maps`, as in the sensor data set.
 """
 
-from data_tools.av2_motion.convert import SIZES, MotionScenario, Options, convert_log, list_logs
+from data_tools.av2_motion.convert import SIZES, MotionScenario, Options, convert_log, list_logs, log_files
 
-__all__ = ["SIZES", "MotionScenario", "Options", "convert_log", "list_logs"]
+__all__ = ["SIZES", "MotionScenario", "Options", "convert_log", "list_logs", "log_files"]

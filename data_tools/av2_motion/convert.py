@@ -73,6 +73,11 @@ def list_logs(raw: Path, options: Options) -> list[MotionScenario]:
     return found
 
 
+def log_files(raw: Path, source: MotionScenario) -> list[Path]:
+    """Raw files that only this log needs."""
+    return [source.path, source.path.parent / f"log_map_archive_{source.name}.json"]
+
+
 def convert_log(raw: Path, source: MotionScenario, out_root: Path, options: Options) -> None:
     """Write one log. ``raw`` is not used: the scenario knows its file.
 

@@ -31,7 +31,7 @@ out; lanes without a centre line are left out, their boundaries are the two side
 vehicle is not in our logs: ``ego_state_se3`` carries that of a usual car.
 """
 
-from data_tools.d123.convert import D123Log, Options, convert_log, list_logs
+from data_tools.d123.convert import D123Log, Options, convert_log, list_logs, log_files
 from data_tools.d123.export import write_d123
 
-__all__ = ["D123Log", "Options", "convert_log", "list_logs", "write_d123"]
+__all__ = ["D123Log", "Options", "convert_log", "list_logs", "log_files", "write_d123"]

@@ -85,6 +85,11 @@ class EgoStates:
         return interpolate_poses(self.stamps_us, inside, self.translations, self.quaternions)
 
 
+def log_files(raw: Path, source: D123Log) -> list[Path]:
+    """The folder that only this log needs."""
+    return [source.folder]
+
+
 def convert_log(raw: Path, source: D123Log, out_root: Path, options: Options) -> None:
     """Write one log. ``raw`` is not used: the log knows its folder.
 

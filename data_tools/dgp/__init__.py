@@ -25,6 +25,6 @@ Decisions:
 - One calibration a scene; a scene whose samples have several is refused. Points are float64 in the files, float32 here.
 """
 
-from data_tools.dgp.convert import DgpScene, Options, convert_log, list_logs
+from data_tools.dgp.convert import DgpScene, Options, convert_log, list_logs, log_files
 
-__all__ = ["DgpScene", "Options", "convert_log", "list_logs"]
+__all__ = ["DgpScene", "Options", "convert_log", "list_logs", "log_files"]

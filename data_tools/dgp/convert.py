@@ -80,6 +80,11 @@ def list_logs(raw: Path, options: Options) -> list[DgpScene]:
     return [found[name] for name in sorted(found)]
 
 
+def log_files(raw: Path, scene: DgpScene) -> list[Path]:
+    """The folder that only this log needs."""
+    return [scene.path.parent]
+
+
 def convert_log(raw: Path, scene: DgpScene, out_root: Path, options: Options) -> None:
     """Write one scene. ``raw`` is not used: the scene knows its folder.
 

@@ -26,6 +26,6 @@ Decisions:
 - A camera's frame is the rectified frame moved by K^-1 * P[:, 3], so that K alone projects as P does.
 """
 
-from data_tools.kitti.convert import KittiFrame, Options, convert_log, list_logs
+from data_tools.kitti.convert import KittiFrame, Options, convert_log, list_logs, log_files
 
-__all__ = ["KittiFrame", "Options", "convert_log", "list_logs"]
+__all__ = ["KittiFrame", "Options", "convert_log", "list_logs", "log_files"]

@@ -94,6 +94,11 @@ def _frames_of(root: Path, part: str) -> list[KittiFrame]:
     return [KittiFrame(root, part, stem) for stem in sorted(scans)]
 
 
+def log_files(raw: Path, frame: KittiFrame) -> list[Path]:
+    """Raw files that only this log needs."""
+    return sorted((frame.raw / frame.part).glob(f"*/{frame.frame_id}.*"))
+
+
 def convert_log(raw: Path, frame: KittiFrame, out_root: Path, options: Options) -> None:
     """Write one frame as the log ``out_root/kitti_ID``. ``raw`` is not used: the frame knows its folder.
 

@@ -23,6 +23,6 @@ Decisions:
 - Detections stored beside the set (AB3DMOT's PointRCNN files) are no labels, see ``detections.py``.
 """
 
-from data_tools.kitti_tracking.convert import KittiSequence, Options, convert_log, list_logs
+from data_tools.kitti_tracking.convert import KittiSequence, Options, convert_log, list_logs, log_files
 
-__all__ = ["KittiSequence", "Options", "convert_log", "list_logs"]
+__all__ = ["KittiSequence", "Options", "convert_log", "list_logs", "log_files"]

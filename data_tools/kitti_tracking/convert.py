@@ -101,6 +101,12 @@ def list_logs(raw: Path, options: Options) -> list[KittiSequence]:
     return sequences
 
 
+def log_files(raw: Path, sequence: KittiSequence) -> list[Path]:
+    """Raw files and folders that only this log needs."""
+    part = sequence.raw / sequence.part
+    return [*sorted(part.glob(f"*/{sequence.sequence}")), *sorted(part.glob(f"*/{sequence.sequence}.txt"))]
+
+
 def convert_log(raw: Path, sequence: KittiSequence, out_root: Path, options: Options) -> None:
     """Write one sequence as a log. ``raw`` is not used: the sequence knows its folder.
 

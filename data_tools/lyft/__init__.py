@@ -22,6 +22,6 @@ Decisions:
   state is ``unknown``, source_state the likeliest of active, inactive, unknown.
 """
 
-from data_tools.lyft.convert import LyftScene, Options, convert_log, list_logs
+from data_tools.lyft.convert import LyftScene, Options, convert_log, list_logs, log_files
 
-__all__ = ["LyftScene", "Options", "convert_log", "list_logs"]
+__all__ = ["LyftScene", "Options", "convert_log", "list_logs", "log_files"]

@@ -42,6 +42,7 @@ class Options:
     """What to convert of the Lyft Level 5 prediction set."""
 
     content: ClassVar[tuple[str, ...]] = ()
+    listing: ClassVar[tuple[str, ...]] = ("*/.z*",)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ def list_logs(raw: Path, options: Options) -> list[LyftScene]:
         if first.name == second.name:
             raise UserError(second.folder, f"is called as {first.folder}", "convert one of them at a time")
     return logs
+
+
+def log_files(raw: Path, scene: LyftScene) -> list[Path]:
+    """The folder that the logs of its scenes share."""
+    return [scene.folder]
 
 
 def convert_log(raw: Path, scene: LyftScene, out_root: Path, options: Options) -> None:

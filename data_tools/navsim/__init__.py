@@ -26,6 +26,6 @@ Decisions:
   ``ego``: velocity and acceleration in the ego frame; neither yaw rate nor steering is recorded.
 """
 
-from data_tools.navsim.convert import NavsimLog, Options, convert_log, list_logs
+from data_tools.navsim.convert import NavsimLog, Options, convert_log, list_logs, log_files
 
-__all__ = ["NavsimLog", "Options", "convert_log", "list_logs"]
+__all__ = ["NavsimLog", "Options", "convert_log", "list_logs", "log_files"]

@@ -61,6 +61,11 @@ def list_logs(raw: Path, options: Options) -> list[NavsimLog]:
     return [NavsimLog(path) for path in files_by_name(raw, ".pkl", "give the folder navsim_logs or one of its splits")]
 
 
+def log_files(raw: Path, source: NavsimLog) -> list[Path]:
+    """The raw file that only this log needs."""
+    return [source.path]
+
+
 def convert_log(raw: Path, source: NavsimLog, out_root: Path, options: Options) -> None:
     """Write one log. ``raw`` is not used: the log knows its file.
 

@@ -30,6 +30,6 @@ Decisions:
 - The merged point cloud's mounting is the ``lidar`` table's; where the log has no such row, the identity.
 """
 
-from data_tools.nuplan.convert import NuplanLog, Options, convert_log, list_logs
+from data_tools.nuplan.convert import NuplanLog, Options, convert_log, list_logs, log_files
 
-__all__ = ["NuplanLog", "Options", "convert_log", "list_logs"]
+__all__ = ["NuplanLog", "Options", "convert_log", "list_logs", "log_files"]

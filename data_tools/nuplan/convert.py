@@ -67,6 +67,11 @@ def list_logs(raw: Path, options: Options) -> list[NuplanLog]:
     return [NuplanLog(path) for path in files_by_name(raw, ".db", "give the folder of the nuPlan log databases")]
 
 
+def log_files(raw: Path, source: NuplanLog) -> list[Path]:
+    """The raw file that only this log needs."""
+    return [source.path]
+
+
 def convert_log(raw: Path, source: NuplanLog, out_root: Path, options: Options) -> None:
     """Write one log. ``raw`` is not used: the log knows its file.
 

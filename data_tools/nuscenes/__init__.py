@@ -35,6 +35,7 @@ class Options:
     """Convert nuScenes v1.0, or anything in its shape, to logs: one a scene."""
 
     content: ClassVar[tuple[str, ...]] = ("version", "sensors", "key_frames_only", "interpolate_boxes")
+    listing: ClassVar[tuple[str, ...]] = ("[!cm]*/*.json",)  # tables; not can_bus/, not maps/
 
     version: str = ""
     """Folder of the tables, e.g. v1.0-mini; may be left out where there is only one."""
@@ -56,6 +57,12 @@ def list_logs(raw: Path, options: Options) -> list[Scene]:
         cached.cache_clear()
     select = Selection(options.version, options.scenes, options.split, options.sensors, options.key_frames_only)
     return list_scenes(raw, select)
+
+
+def log_files(raw: Path, spec: Scene) -> list[Path]:
+    """Sensor files and labels of points that only this log needs."""
+    records = [*spec.sweeps.read(raw / spec.version), *spec.files.get("lidarseg", ()), *spec.files.get("panoptic", ())]
+    return [raw / record["filename"] for record in records if isinstance(record.get("filename"), str)]
 
 
 def convert_log(raw: Path, spec: Scene, out_root: Path, options: Options) -> None:

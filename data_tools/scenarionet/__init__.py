@@ -22,6 +22,6 @@ Decisions:
 - The time of a scenario begins at 0: the files hold no absolute one.
 """
 
-from data_tools.scenarionet.convert import Options, ScenarioFile, convert_log, list_logs
+from data_tools.scenarionet.convert import Options, ScenarioFile, convert_log, list_logs, log_files
 
-__all__ = ["Options", "ScenarioFile", "convert_log", "list_logs"]
+__all__ = ["Options", "ScenarioFile", "convert_log", "list_logs", "log_files"]

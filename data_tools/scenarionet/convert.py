@@ -50,6 +50,11 @@ def list_logs(raw: Path, options: Options) -> list[ScenarioFile]:
     return files
 
 
+def log_files(raw: Path, source: ScenarioFile) -> list[Path]:
+    """The raw file that only this log needs."""
+    return [source.path]
+
+
 def convert_log(raw: Path, source: ScenarioFile, out_root: Path, options: Options) -> None:
     """Write one log. ``raw`` is not used: the scenario knows its file.
 

@@ -28,6 +28,6 @@ Decisions:
 - ``rider`` boxes lie inside ``Cyclist`` boxes: a class map takes one of them. ``DontCare`` goes to ``dont_care``.
 """
 
-from data_tools.view_of_delft.convert import DelftRun, Options, convert_log, list_logs
+from data_tools.view_of_delft.convert import DelftRun, Options, convert_log, list_logs, log_files
 
-__all__ = ["DelftRun", "Options", "convert_log", "list_logs"]
+__all__ = ["DelftRun", "Options", "convert_log", "list_logs", "log_files"]

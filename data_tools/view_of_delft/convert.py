@@ -49,6 +49,7 @@ class Options:
     """copy the camera images"""
 
     content: ClassVar[tuple[str, ...]] = ("radar", "images")
+    listing: ClassVar[tuple[str, ...]] = ("*/pose/*.json", "*/ImageSets/*")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,11 @@ def _runs_of(raw: Path, part: str, split_of: dict[str, str]) -> list[DelftRun]:
             runs.append([frame_id])
         last = int(frame_id), split, place
     return [DelftRun(raw, part, split_of.get(ids[0], part), tuple(ids)) for ids in runs]
+
+
+def log_files(raw: Path, run: DelftRun) -> list[Path]:
+    """Raw files that only this log needs."""
+    return [path for frame_id in run.ids for path in sorted(run.raw.glob(f"*/{run.part}/*/{frame_id}.*"))]
 
 
 def convert_log(raw: Path, run: DelftRun, out_root: Path, options: Options) -> None:

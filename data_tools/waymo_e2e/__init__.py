@@ -20,6 +20,6 @@ Decisions:
   rated trajectory; a score of -1 says that there is none. Table ``ego``: the state now.
 """
 
-from data_tools.waymo_e2e.convert import Options, Segment, convert_log, list_logs
+from data_tools.waymo_e2e.convert import Options, Segment, convert_log, list_logs, log_files
 
-__all__ = ["Options", "Segment", "convert_log", "list_logs"]
+__all__ = ["Options", "Segment", "convert_log", "list_logs", "log_files"]

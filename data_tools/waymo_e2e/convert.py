@@ -35,6 +35,7 @@ class Options:
     """copy the camera images"""
 
     content: ClassVar[tuple[str, ...]] = ("images",)
+    listing: ClassVar[tuple[str, ...]] = ("*tfrecord*",)
     images_in_records: ClassVar[bool] = True
 
 
@@ -105,6 +106,11 @@ def _decode(data: bytes, description: Description, place: str) -> dict[str, Any]
         return decode(data, description)
     except WireError as error:
         raise UserError(place, f"is no E2EDFrame: {error}", _GIVE) from None
+
+
+def log_files(raw: Path, source: Segment) -> list[Path]:
+    """Raw files that hold its frames, and those of other logs."""
+    return sorted({path for path, _ in source.frames})
 
 
 def convert_log(raw: Path, source: Segment, out_root: Path, options: Options) -> None:

@@ -31,6 +31,6 @@ Decisions:
   in ``track_attributes``. Files without ``metadata`` do not tell which object is the ego.
 """
 
-from data_tools.waymo_motion.convert import MotionLog, Options, convert_log, list_logs
+from data_tools.waymo_motion.convert import MotionLog, Options, convert_log, list_logs, log_files
 
-__all__ = ["MotionLog", "Options", "convert_log", "list_logs"]
+__all__ = ["MotionLog", "Options", "convert_log", "list_logs", "log_files"]

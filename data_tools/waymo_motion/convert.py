@@ -45,6 +45,7 @@ class Options:
     """folder of WOMD-LiDAR files (<scenario id>.tfrecord), absolute or below RAW; default: none"""
 
     content: ClassVar[tuple[str, ...]] = ("lidar",)
+    listing: ClassVar[tuple[str, ...]] = ("*tfrecord*",)
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,11 @@ def _records(path: Path) -> Iterator[MotionLog]:
     with TFRecordFile(path) as file:
         for record in range(len(file)):
             yield MotionLog(path, record)
+
+
+def log_files(raw: Path, source: MotionLog) -> list[Path]:
+    """The raw file that the logs of its records share."""
+    return [source.path]
 
 
 def convert_log(raw: Path, source: MotionLog, out_root: Path, options: Options) -> None:

@@ -32,7 +32,7 @@ Decisions:
 - ``point_labels``: semantic classes 0 to 22 (0 undefined) of the top lidar, on the few frames that have them.
 """
 
-from data_tools.waymo_perception.convert import Options, WaymoSegment, convert_log, list_logs
+from data_tools.waymo_perception.convert import Options, WaymoSegment, convert_log, list_logs, log_files
 from data_tools.waymo_perception.scans import restore
 
-__all__ = ["Options", "WaymoSegment", "convert_log", "list_logs", "restore"]
+__all__ = ["Options", "WaymoSegment", "convert_log", "list_logs", "log_files", "restore"]

@@ -77,6 +77,11 @@ def list_logs(raw: Path, options: Options) -> list[WaymoSegment]:
     return segments
 
 
+def log_files(raw: Path, segment: WaymoSegment) -> list[Path]:
+    """Raw files that only this log needs."""
+    return [path for _, path in segment.files]
+
+
 def convert_log(raw: Path, segment: WaymoSegment, out_root: Path, options: Options) -> None:
     """Write one segment as ``out_root/<segment name>``. ``raw`` is not used: the segment knows its files.
 

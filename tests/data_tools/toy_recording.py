@@ -55,6 +55,10 @@ def list_logs(raw: Path, options: Options) -> list[Spec]:
     return [Spec(path.name) for path in sorted(raw.iterdir()) if path.is_dir()]
 
 
+def log_files(raw: Path, spec: Spec) -> list[Path]:
+    return [raw / spec.name]
+
+
 def convert_log(raw: Path, spec: Spec, out_root: Path, options: Options) -> None:
     rng = np.random.default_rng(zlib.crc32(spec.name.encode()))
     deed = (raw / spec.name / "deed").read_text()
