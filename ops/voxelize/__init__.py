@@ -14,6 +14,9 @@ from ops.arrays import arrays, tensors
 from ops.voxelize import cpu, cuda, reference
 from ops.voxelize.reference import grid_shape
 
+# Cells of all frames together: their bitmap then takes 8 GiB. Numbers of cells are int64 throughout.
+MOST_CELLS = 2**36
+
 __all__ = ["VoxelGroups", "grid_shape", "voxelize"]
 
 
@@ -35,7 +38,7 @@ def voxelize(
 
     `point_range` = (x0, y0, z0, x1, y1, z1), `voxel_size` = (dx, dy, dz). A point is in range where x0 <= x < x1 on
     every axis; others, NaN included, belong to no voxel. ValueError: dtype, a range that is no whole number of
-    voxels, a point_batch outside 0..batch_size-1.
+    voxels, a point_batch outside 0..batch_size-1 (of any point), more than 2**36 cells (a bitmap of 8 GiB).
     """
     checks.check_float("voxelize", "points", points, 2, full_only=True)
     checks.check_index("voxelize", "point_batch", point_batch)
@@ -50,6 +53,12 @@ def voxelize(
         cells = (point_range[3 + axis] - point_range[axis]) / voxel_size[axis] if voxel_size[axis] > 0 else 0.0
         if cells < 0.5 or abs(cells - round(cells)) > 1e-3:
             raise ValueError(f"voxelize: the range holds {cells} voxels along axis {'xyz'[axis]}, not a whole number")
+    nz, ny, nx = grid_shape(point_range, voxel_size)
+    if batch_size < 0 or batch_size * nz * ny * nx > MOST_CELLS:
+        raise ValueError(
+            f"voxelize: {batch_size} frames of {nz} x {ny} x {nx} cells; at least 0 frames and at most {MOST_CELLS:,} "
+            "cells in all (one bit each)"
+        )
     return VoxelGroups(*_voxelize(points.detach(), point_batch, list(point_range), list(voxel_size), batch_size))
 
 
@@ -70,7 +79,6 @@ def _voxelize(
 def _(
     points: Tensor, point_batch: Tensor, point_range: Sequence[float], voxel_size: Sequence[float], batch_size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    _check_batch(point_batch, batch_size)
     shape = grid_shape(point_range, voxel_size)
     given = arrays(points, point_batch)
     return tensors(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ def example(seed: int = 0) -> tuple[Tensor, Tensor, tuple[float, ...], tuple[flo
     return points, batch, *WAYMO_PILLARS, 2
 
 
-def _unique_of_keys(points: Tensor, batch: Tensor, bounds: Any, size: Any) -> list[Tensor]:
+def _unique_of_keys(points: Tensor, batch: Tensor, bounds: Any, size: Any, _frames: int) -> list[Tensor]:
     """The usual way in torch: torch.unique of one integer a point."""
     low, high, edge = (points.new_tensor(v) for v in (bounds[:3], bounds[3:], size))
     inside = ((points[:, :3] >= low) & (points[:, :3] < high)).all(1)
@@ -73,13 +74,13 @@ def pairs() -> Iterator[Pair]:
         ("ten nuScenes sweeps", nuscenes, NUSCENES_VOXELS, 10),
     ):
         batch = torch.zeros(len(points), dtype=torch.int64)
-        given = points, batch, bounds, size
+        given: Any = (points, batch, bounds, size, 1)
         name = f"voxelize {row}, {len(points) // 1000}k points"
         peer = _spconv(points, bounds, size, kept)
         yield Pair(
             name,
             f"spconv Point2VoxelCPU3d, {kept} a voxel",
-            lambda given=given: voxelize(*given, 1),
+            partial(voxelize, *given),
             peer,
             same=_same(points, grid_shape(bounds, size), kept),
             goal=2.0,
@@ -87,6 +88,6 @@ def pairs() -> Iterator[Pair]:
         yield Pair(
             name,
             "torch.unique of keys",
-            lambda given=given: voxelize(*given, 1),
-            lambda given=given: _unique_of_keys(*given),
+            partial(voxelize, *given),
+            partial(_unique_of_keys, *given),
         )

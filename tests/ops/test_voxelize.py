@@ -71,6 +71,64 @@ def test_just_below_the_upper_bound() -> None:
     assert order.tolist() == [0]
 
 
+def equal(ours, exact) -> None:
+    for a, b in zip(ours, exact, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_million_points_on_any_number_of_threads(threads: int) -> None:
+    points, batch = scene(1_000_000)
+    points[::7, 1] = torch.nan
+    points[1::7, 0] = torch.inf
+    points[2::7, 2] = -1e30
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        ours = voxelize(points, batch, RANGE, SIZE, 3)
+    finally:
+        torch.set_num_threads(before)
+    equal(ours, reference.voxelize(points, batch, RANGE, SIZE, 3))
+
+
+def test_all_points_in_one_voxel() -> None:
+    points = torch.full((100_000, 3), 0.1)
+    coords, order, offsets = voxelize(points, torch.zeros(100_000, dtype=torch.int64), RANGE, SIZE, 1)
+    assert coords.tolist() == [[0, 1, 8, 16]]
+    assert offsets.tolist() == [0, 100_000]
+    assert torch.equal(order, torch.arange(100_000))
+
+
+def test_more_than_2_to_the_31_cells() -> None:
+    # 8192 x 8192 x 64 = 2**32 cells; the last one has the number 2**32 - 1.
+    bounds, size = (0.0, 0.0, 0.0, 64.0, 64.0, 64.0), (2.0**-7, 2.0**-7, 1.0)
+    points = torch.rand(2000, 3, dtype=torch.float64) * 64
+    points[0] = 64 - 1e-9
+    ours = voxelize(points, torch.zeros(2000, dtype=torch.int64), bounds, size, 1)
+    equal(ours, reference.voxelize(points, torch.zeros(2000, dtype=torch.int64), bounds, size, 1))
+    assert ours.coords[-1].tolist() == [0, 63, 8191, 8191]
+    with pytest.raises(ValueError, match="voxelize: 17 frames"):
+        voxelize(points, torch.zeros(2000, dtype=torch.int64), bounds, size, 17)
+
+
+def test_a_failed_call_leaves_nothing_behind() -> None:
+    points, batch = scene(500)
+    exact = reference.voxelize(points, batch, RANGE, SIZE, 3)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="voxelize: point_batch"):
+            voxelize(points, torch.where(batch == 2, 3, batch), RANGE, SIZE, 3)
+        equal(voxelize(points, batch, RANGE, SIZE, 3), exact)
+
+
+def test_not_contiguous() -> None:
+    points, batch = scene(300)
+    wide = torch.randn(300, 8)
+    wide[:, 1:6] = points
+    equal(voxelize(wide[:, 1:6], batch, RANGE, SIZE, 3), voxelize(points, batch, RANGE, SIZE, 3))
+    apart = torch.stack((batch, batch + 7), 1)[:, 0]
+    equal(voxelize(points, apart, RANGE, SIZE, 3), voxelize(points, batch, RANGE, SIZE, 3))
+
+
 def test_empty_and_all_outside() -> None:
     for points in (torch.zeros(0, 4), torch.full((6, 4), 99.0)):
         coords, order, offsets = voxelize(points, torch.zeros(len(points), dtype=torch.int64), RANGE, SIZE, 2)
