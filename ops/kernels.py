@@ -14,6 +14,7 @@ OPERATORS = (
     "rotated_nms",
     "points_in_boxes",
     "dilate",
+    "camera_sample",
 )
 
 

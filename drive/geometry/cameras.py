@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ops.lens import bend
+
 # Names of the distortion models that logs may carry.
 PLUMB_BOB = "plumb_bob"  # k1 k2 p1 p2 k3: OpenCV's order; Waymo's five coefficients
 RADIAL = "radial"  # k1 k2 k3: Argoverse 2
@@ -21,11 +23,7 @@ def distort(normalised: np.ndarray, model: str, coefficients: np.ndarray) -> np.
         (k1, k2, k3), p1, p2 = coefficients, 0.0, 0.0
     else:
         raise ValueError(f"unknown distortion model {model!r}")
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    u = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
-    v = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
-    return np.stack([u, v], axis=-1)
+    return np.stack(bend(x, y, k1, k2, p1, p2, k3), axis=-1)
 
 
 def project(

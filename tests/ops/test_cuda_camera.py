@@ -1,0 +1,28 @@
+"""The CUDA source of the camera operators, run as plain C++."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ops import camera_sample, nvrtc
+from ops.camera_sample.bench import example
+from tests.ops import test_cuda as plain
+
+emulated, same = plain.emulated, plain.same  # one emulation for all operators
+
+
+def test_camera_sample(emulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvrtc, "launch", emulated)
+    points, batch, cameras, features = example(0)
+    for best in (False, True):
+        given = points, batch, cameras.table, cameras.offsets, 0.1, best
+        pairs = camera_sample._project_cuda(*given)
+        same(pairs, camera_sample.reference.project(*given), 1e-6)
+        maps = features.permute(0, 2, 3, 1)
+        at = pairs[1], pairs[2], pairs[4], not best
+        out = camera_sample._sample_cuda(maps, *at)
+        same([out], [camera_sample.reference.sample(maps.double(), *at)], 1e-5)
+        grad = torch.randn_like(out)
+        back = camera_sample._sample_backward_cuda(grad, *at, list(maps.shape))
+        same([back], [camera_sample.reference.sample_backward(grad.double(), *at, list(maps.shape))], 1e-4)
