@@ -159,7 +159,7 @@ def _c_value(argument: Any) -> Any:
     if isinstance(argument, np.ndarray):
         return ctypes.c_void_p(argument.ctypes.data)
     if isinstance(argument, np.float32):
-        return ctypes.c_float(argument)
+        return ctypes.c_float(float(argument))
     if isinstance(argument, (int, np.integer)):
         return ctypes.c_int64(int(argument))
     return ctypes.c_double(argument)

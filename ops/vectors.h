@@ -74,10 +74,60 @@ INLINE vec exp2_vec(vec x) {
     return p * (vec)power;
 }
 
+// ln x for normal x > 0, absolute error below 1.2e-7 * max(1, |ln x|); NaN stays NaN. x = 2**n * m with
+// sqrt(1/2) <= m < sqrt(2); the polynomial is that of Cephes' logf.
+INLINE vec log_vec(vec x) {
+    ivec bits = (ivec)x - 0x3f3504f3;
+    ivec n = bits >> 23;
+    vec m = (vec)((bits & 0x7fffff) + 0x3f3504f3) - 1.0f, square = m * m;
+    vec p = m * 7.0376836292e-2f - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    vec whole = __builtin_convertvector(n, vec);
+    vec y = p * m * square + whole * -2.12194440e-4f - 0.5f * square;
+    return (m + y) + whole * 0.693359375f + (x - x);
+}
+
 INLINE float sum_of(vec x) {
     float total = 0.0f;
     for (int i = 0; i < LANES; ++i) total += x[i];
     return total;
+}
+
+#if LANES == 16
+#define PICK_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define PICK_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif LANES == 8
+#define PICK_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define PICK_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define PICK_LOW 0, 4, 1, 5
+#define PICK_HIGH 2, 6, 3, 7
+#endif
+#if defined(__clang__)
+#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define PICK(a, b, ...) __builtin_shuffle(a, b, (ivec){__VA_ARGS__})
+#endif
+
+// Rows become columns: LANES vectors in place. Each round merges the upper with the lower half of the rows.
+INLINE void transpose(vec* rows) {
+#pragma GCC unroll 4
+    for (int round = 1; round < LANES; round *= 2) {
+        vec merged[LANES];
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES / 2; ++i) {
+            merged[2 * i] = PICK(rows[i], rows[i + LANES / 2], PICK_LOW);
+            merged[2 * i + 1] = PICK(rows[i], rows[i + LANES / 2], PICK_HIGH);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; ++i) rows[i] = merged[i];
+    }
 }
 
 #endif

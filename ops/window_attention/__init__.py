@@ -4,6 +4,8 @@ softmax(q k^T * scale) v inside each window; token t attends to the tokens of it
 stores the scores; the backward pass recomputes them from the log-sum-exp (FlashAttention, arXiv 2205.14135, alg. 4).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -42,13 +44,19 @@ def _window_attention_backward(
     return reference.window_attention_backward(grad, q, k, v, offsets, out, logsumexp, scale)
 
 
+def _rows(*several: Tensor) -> Any:
+    """float32 arrays with the tensors' own strides: no copy of q, k and v that lie side by side."""
+    return tuple(t.detach().float().numpy() for t in several)
+
+
 @_window_attention.register_kernel("cpu")
 def _(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     checks.check_offsets("window_attention", offsets, q.shape[0])
     if q.dtype == torch.float64:
         return reference.window_attention(q, k, v, offsets, scale)
-    given = arrays(q, k, v, offsets)
-    out, logsumexp = tensors(cpu.forward(*given, scale=scale, threads=torch.get_num_threads()))
+    out, logsumexp = tensors(
+        cpu.forward(*_rows(q, k, v), *arrays(offsets), scale=scale, threads=torch.get_num_threads())
+    )
     return out.to(q.dtype), logsumexp
 
 
@@ -58,7 +66,7 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor]:
     if q.dtype == torch.float64:
         return reference.window_attention_backward(grad, q, k, v, offsets, out, logsumexp, scale)
-    given = arrays(grad, q, k, v, offsets, out, logsumexp)
+    given = *arrays(grad), *_rows(q, k, v), *arrays(offsets, out, logsumexp)
     grad_q, grad_k, grad_v = tensors(cpu.backward(*given, scale=scale, threads=torch.get_num_threads()))
     return grad_q.to(q.dtype), grad_k.to(k.dtype), grad_v.to(v.dtype)
 
@@ -114,5 +122,5 @@ def _register_cuda() -> None:
     _window_attention_backward.register_kernel("cuda")(_backward_cuda)
 
 
-kernels.declare("window_attention", "cpu", "numba", "float32 and half types; float64 takes the torch reference")
+kernels.declare_native("window_attention", cpu.in_use)
 kernels.declare_unproven_cuda("window_attention", _register_cuda)

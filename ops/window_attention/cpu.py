@@ -1,14 +1,22 @@
-"""Ragged window attention for the CPU.
+"""Ragged window attention for the CPU: C where it can be compiled (kernel.c), numba elsewhere.
 
-One window and head at a time: keys and values transposed to [D, n], so that every inner loop runs along the window's
-tokens in vector registers, and two queries share what they load. No score outlives its row.
+Floor: 4 D multiply-adds a head and query-key pair at the processor's rate, and one exponential. Numba: one window and
+head at a time, keys and values transposed to [D, n], so that every inner loop runs along the window's tokens in vector
+registers, and two queries share what they load. No score outlives its row.
 """
+
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numba import njit
 
+from ops import native
 from ops import threads as threading
 from ops.intrinsics import exp32
+
+SOURCE = Path(__file__).with_name("kernel.c")
+MOST_CHANNELS = 64  # a head: the C kernel keeps a block's channels on the stack
 
 # Sums may be reordered (that is what lets them use vector registers); no flag here may drop an infinity by accident.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -176,12 +184,40 @@ def _parts(offsets: np.ndarray, threads: int) -> np.ndarray:
     return threading.balanced_parts(np.concatenate([[0.0], np.cumsum(counts * (counts + 8.0))]), threads, GRAIN)
 
 
+def compiled(name: str, channels: int) -> Callable[..., None] | None:
+    """The C kernel for this many channels a head, or None: then numba does it."""
+    return native.kernel(SOURCE, name, (("DIM", str(channels)),)) if 1 <= channels <= MOST_CHANNELS else None
+
+
+def in_use() -> tuple[str, str]:
+    """What runs for 16 channels a head, and why."""
+    return native.kernel_in_use(SOURCE, (("DIM", "16"),))
+
+
+def _with_strides(*several: np.ndarray) -> list[np.ndarray | int]:
+    """Each array and its row distance in floats. Rows [H, D] must be whole, their distance may be any: q, k and v lie
+    side by side where one matrix made them.
+    """
+    found: list[np.ndarray | int] = []
+    for x in several:
+        whole = x if x.strides[1:] == (4 * x.shape[2], 4) else np.ascontiguousarray(x)
+        found += [whole, whole.strides[0] // 4]
+    return found
+
+
 def forward(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, offsets: np.ndarray, *, scale: float, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """q, k, v float32 [T, H, D] -> (attended [T, H, D], log-sum-exp [T, H])."""
-    out, logsumexp = np.empty_like(q), np.empty(q.shape[:2], np.float32)
-    threading.run(_forward, _parts(offsets, threads), threads, q, k, v, offsets, np.float32(scale), out, logsumexp)
+    out, logsumexp = np.empty(q.shape, np.float32), np.empty(q.shape[:2], np.float32)
+    parts, heads = _parts(offsets, threads), q.shape[1]
+    kernel = compiled("attention_forward", q.shape[2])
+    if kernel is None:
+        given = *(np.ascontiguousarray(x) for x in (q, k, v)), offsets, np.float32(scale)
+        threading.run(_forward, parts, threads, *given, out, logsumexp)
+    else:
+        rows = _with_strides(q, k, v)
+        threading.run(kernel, parts, threads, *rows, offsets, heads, np.float32(scale), out, logsumexp)
     return out, logsumexp
 
 
@@ -198,7 +234,14 @@ def backward(
     threads: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gradients of q, k, v, float32 [T, H, D]."""
-    grads = np.empty_like(q), np.empty_like(k), np.empty_like(v)
-    arguments = (grad, q, k, v, offsets, out, logsumexp, np.float32(scale), *grads)
-    threading.run(_backward, _parts(offsets, threads), threads, *arguments)
+    grads = np.empty(q.shape, np.float32), np.empty(q.shape, np.float32), np.empty(q.shape, np.float32)
+    parts, heads = _parts(offsets, threads), q.shape[1]
+    kernel = compiled("attention_backward", q.shape[2])
+    if kernel is None:
+        given = grad, *(np.ascontiguousarray(x) for x in (q, k, v)), offsets, out, logsumexp, np.float32(scale)
+        threading.run(_backward, parts, threads, *given, *grads)
+    else:
+        rows = _with_strides(q, k, v)
+        scaled = offsets, heads, np.float32(scale), out, logsumexp
+        threading.run(kernel, parts, threads, grad, *rows, *scaled, *grads)
     return grads

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+
+import ops
+from ops import native
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +35,16 @@ def pure() -> Callable[..., Any]:
         return first
 
     return check
+
+
+@pytest.fixture(params=["C", "numba"])
+def either_kernel(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The test runs with the C kernels and with numba's."""
+    if request.param == "C" and not native.state()[0]:
+        pytest.skip(f"no C kernels here: {native.state()[1]}")
+    ops.use_native(request.param == "C")
+    yield request.param
+    ops.use_native(True)
 
 
 def _flat(output: Any) -> tuple[Tensor, ...]:

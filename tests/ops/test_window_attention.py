@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from ops.window_attention import _window_attention, _window_attention_backward, reference, window_attention
+from ops import native
+from ops.window_attention import _window_attention, _window_attention_backward, cpu, reference, window_attention
 
-COUNTS = [1, 2, 99, 100, 0, 37, 16]
+COUNTS = [1, 2, 99, 100, 0, 37, 16, 300]
+
+pytestmark = pytest.mark.usefixtures("either_kernel")
 
 
 def tokens(count: int, heads: int, channels: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -39,7 +42,7 @@ def test_kernel_equals_torch_attention_of_each_window(heads: int, channels: int,
             torch.testing.assert_close(out[first:last].double(), exact, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize(("heads", "channels"), [(1, 4), (4, 16), (3, 10)])
+@pytest.mark.parametrize(("heads", "channels"), [(1, 4), (4, 16), (3, 10), (1, 100)])
 def test_kernel_equals_reference_both_ways(heads: int, channels: int, ragged, pure) -> None:
     offsets = ragged(COUNTS)
     given = tokens(int(offsets[-1]), heads, channels)
@@ -104,8 +107,14 @@ def test_huge_scores_empty_half_and_nan(ragged) -> None:
     assert window_attention(q, k, v, ragged([5, 5])).isnan().any(2)[:, 0].nonzero().tolist() == [[3]]
 
 
-def test_not_contiguous(ragged) -> None:
-    packed = torch.randn(12, 3, 2, 8)
+def test_the_kernel_in_use_is_the_one_asked_for(either_kernel) -> None:
+    assert cpu.in_use()[0] == (native.IN_USE if either_kernel == "C" else "numba (C turned off)")
+    assert (cpu.compiled("attention_forward", 10) is not None) == (either_kernel == "C")
+
+
+@pytest.mark.parametrize("layout", ["side by side", "heads outside"])
+def test_not_contiguous(layout: str, ragged) -> None:
+    packed = torch.randn(12, 3, 2, 8) if layout == "side by side" else torch.randn(2, 3, 12, 8).transpose(0, 2)
     q, k, v = packed.unbind(1)
     expected = window_attention(q.contiguous(), k.contiguous(), v.contiguous(), ragged([5, 7]))
     assert torch.equal(window_attention(q, k, v, ragged([5, 7])), expected)
