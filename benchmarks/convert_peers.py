@@ -22,7 +22,7 @@ What is written, one process a side, clock started after the imports:
   is written. We have no such form: for information.
 
 What both wrote in the first round of a row is compared: the same frames, boxes, images and points, else there is no
-result. Before the first row both convert once untimed. Where the machine has other work, CPU seconds are the fair figure.
+result. Before the first row both convert once untimed. Where the machine has other work, CPU seconds are the fair ones.
 mmdetection3d 1.4 is left out: its mmcv (>=2.0.0rc4, <2.2) has no built package on PyPI, and its converter writes only
 pickles of paths and boxes, no payload.
 """
