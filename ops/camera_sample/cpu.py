@@ -126,7 +126,10 @@ def _joined(whole: np.ndarray, pieces: list[slice]) -> np.ndarray:
 
 @njit(cache=True, nogil=True, inline="always")
 def taps(x, y, height, width):  # type: ignore[no-untyped-def]
-    """(any, four cells, four weights) of a place in fractions of the map; see reference.taps. Cells always exist."""
+    """(usable, four cells, shares of the two columns, shares of the two rows) of a place; see reference.taps.
+
+    A cell outside the map is replaced by its neighbour inside and its share is 0, so every cell can be read.
+    """
     x, y = x * width - 0.5, y * height - 0.5
     usable = x > -1 and x < width and y > -1 and y < height
     x, y = (x, y) if usable else (0.0, 0.0)
@@ -143,7 +146,7 @@ def taps(x, y, height, width):  # type: ignore[no-untyped-def]
     if y1 >= height:
         y1, sy = y0, 0.0
     top, bottom = y0 * width, y1 * width
-    return usable, top + x0, top + x1, bottom + x0, bottom + x1, rx * ry, sx * ry, rx * sy, sx * sy
+    return usable, top + x0, top + x1, bottom + x0, bottom + x1, rx, sx, ry, sy
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
@@ -156,21 +159,15 @@ def _sample(start, stop, features, height, width, camera, place, offsets, mean, 
                 out[r, c] = 0
         share = 1.0 / (last - first) if mean and last > first else 1.0
         for e in range(first, last):
-            usable, a, b, c2, d, wa, wb, wc, wd = taps(np.float64(place[e, 0]), np.float64(place[e, 1]), height, width)
+            usable, a, b, c2, d, rx, sx, ry, sy = taps(np.float64(place[e, 0]), np.float64(place[e, 1]), height, width)
             base = camera[e] * height * width
             a, b, c2, d = a + base, b + base, c2 + base, d + base
-            fa, fb = np.float32(wa * share), np.float32(wb * share)
-            fc, fd = np.float32(wc * share), np.float32(wd * share)
-            if not usable or fa == 0 or fb == 0 or fc == 0 or fd == 0:
-                # Cells without weight are not read: a NaN there does not count.
+            fa, fb = np.float32(rx * ry * share), np.float32(sx * ry * share)
+            fc, fd = np.float32(rx * sy * share), np.float32(sx * sy * share)
+            if not usable:
                 if e == first:
                     for c in range(C):
                         out[r, c] = 0
-                if usable:
-                    for cell, weight in ((a, fa), (b, fb), (c2, fc), (d, fd)):
-                        if weight != 0:
-                            for c in range(C):
-                                out[r, c] += weight * features[cell, c]
             elif e == first:
                 for c in range(C):
                     out[r, c] = fa * features[a, c] + fb * features[b, c] + fc * features[c2, c] + fd * features[d, c]
@@ -186,10 +183,10 @@ def _spread(start, stop, grad, height, width, camera, place, offsets, mean, out)
         first, last = offsets[r], offsets[r + 1]
         share = 1.0 / (last - first) if mean and last > first else 1.0
         for e in range(first, last):
-            usable, a, b, c2, d, wa, wb, wc, wd = taps(np.float64(place[e, 0]), np.float64(place[e, 1]), height, width)
+            usable, a, b, c2, d, rx, sx, ry, sy = taps(np.float64(place[e, 0]), np.float64(place[e, 1]), height, width)
             base = camera[e] * height * width
             if usable:
-                for cell, weight in ((a, wa), (b, wb), (c2, wc), (d, wd)):
+                for cell, weight in ((a, rx * ry), (b, sx * ry), (c2, rx * sy), (d, sx * sy)):
                     w = np.float32(weight * share)
                     if w != 0:
                         for c in range(start, stop):

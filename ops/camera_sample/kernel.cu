@@ -60,21 +60,25 @@ extern "C" __global__ void list_pairs(const double* points, const long long* bat
 struct Taps {
     long long cell[4];
     float weight[4];
+    bool usable;
 };
 
+// A cell outside the map is replaced by its neighbour inside, with weight 0.
 __device__ Taps taps(double x, double y, long long h, long long w, double share) {
     Taps t;
     x = x * w - 0.5;
     y = y * h - 0.5;
-    bool usable = x > -1 && x < w && y > -1 && y < h;
-    x = usable ? x : 0.0;
-    y = usable ? y : 0.0;
+    t.usable = x > -1 && x < w && y > -1 && y < h;
+    x = t.usable ? x : 0.0;
+    y = t.usable ? y : 0.0;
     long long x0 = (long long)floor(x), y0 = (long long)floor(y);
     for (int i = 0; i < 4; ++i) {
         long long xi = x0 + (i & 1), yi = y0 + (i >> 1);
         double wx = i & 1 ? x - x0 : 1 - (x - x0), wy = i >> 1 ? y - y0 : 1 - (y - y0);
-        bool inside = usable && xi >= 0 && xi < w && yi >= 0 && yi < h;
-        t.cell[i] = inside ? yi * w + xi : 0;
+        bool inside = xi >= 0 && xi < w && yi >= 0 && yi < h;
+        xi = xi < 0 ? 0 : xi >= w ? w - 1 : xi;
+        yi = yi < 0 ? 0 : yi >= h ? h - 1 : yi;
+        t.cell[i] = yi * w + xi;
         t.weight[i] = inside ? (float)(wx * wy * share) : 0.0f;
     }
     return t;
@@ -89,8 +93,8 @@ extern "C" __global__ void sample(const float* features, const long long* camera
         float total = 0.0f;
         for (long long e = first; e < last; ++e) {
             Taps t = taps(place[2 * e], place[2 * e + 1], h, w, share);
-            for (int k = 0; k < 4; ++k)  // a cell without weight is not read: a NaN there does not count
-                if (t.weight[k] != 0.0f) total += t.weight[k] * features[(camera[e] * h * w + t.cell[k]) * C + c];
+            for (int k = 0; t.usable && k < 4; ++k)
+                total += t.weight[k] * features[(camera[e] * h * w + t.cell[k]) * C + c];
         }
         out[i] = total;
     }

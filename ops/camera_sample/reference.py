@@ -1,5 +1,7 @@
 """Projection and bilinear sampling in plain torch: the specification."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -37,33 +39,45 @@ def project(
     return point, camera, places[point, camera].float(), depths[point, camera].float(), offsets
 
 
-def taps(place: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Cells [..., 4] (y * width + x) and weights [..., 4] of places [..., 2] given as fractions of the map.
+class Taps(NamedTuple):
+    """The four cells around places [...] of a map."""
 
-    grid_sample's align_corners=False with zeros around: cell i has its centre at (i + 0.5) / size. A place whose
-    four cells all lie outside the map, or that is not finite, weighs nothing.
+    cells: Tensor
+    """int64 [..., 4]: y * width + x; a cell outside the map is replaced by its neighbour inside."""
+    weight: Tensor
+    """[..., 4], 0 for cells outside."""
+    slope: Tensor
+    """[..., 4, 2]: derivative of the weight by the place."""
+    usable: Tensor
+    """bool [...]: any cell lies in the map; False where the place is not finite."""
+
+
+def taps(place: Tensor, height: int, width: int) -> Taps:
+    """The cells and weights that bilinear interpolation reads at places [..., 2], fractions of the map.
+
+    grid_sample's align_corners=False with zeros around: cell i has its centre at (i + 0.5) / size.
     """
     size = torch.tensor([width, height], device=place.device)
     at = place * size - 0.5
     usable = ((at > -1) & (at < size)).all(-1)
     at = torch.where(usable[..., None], at, 0.0)
     low = at.floor()
-    share = at - low
-    x, y = low.long().unbind(-1)
-    x = torch.stack([x, x + 1, x, x + 1], -1)
-    y = torch.stack([y, y, y + 1, y + 1], -1)
-    (wx, wy) = share.unbind(-1)
-    weight = torch.stack([(1 - wx) * (1 - wy), wx * (1 - wy), (1 - wx) * wy, wx * wy], -1)
+    (wx, wy), (x, y) = (at - low).unbind(-1), low.long().unbind(-1)
+    x, y = torch.stack([x, x + 1, x, x + 1], -1), torch.stack([y, y, y + 1, y + 1], -1)
     inside = usable[..., None] & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return torch.where(inside, y * width + x, 0), torch.where(inside, weight, 0.0)
+    weight = torch.stack([(1 - wx) * (1 - wy), wx * (1 - wy), (1 - wx) * wy, wx * wy], -1)
+    along_x, along_y = torch.stack([wy - 1, 1 - wy, -wy, wy], -1), torch.stack([wx - 1, -wx, 1 - wx, wx], -1)
+    slope = torch.stack([along_x * width, along_y * height], -1)
+    cells = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+    return Taps(cells, torch.where(inside, weight, 0.0), torch.where(inside[..., None], slope, 0.0), usable)
 
 
 def sample(features: Tensor, camera: Tensor, place: Tensor, offsets: Tensor, mean: bool) -> Tensor:
     """Channels-last features [N, h, w, C] at the pairs, added (or averaged) over each row's pairs: [R, C]."""
     wide = _wide(features.dtype)
-    cells, weight = _taps_of_pairs(features, camera, place, offsets, mean)
+    cells, weight, usable = _taps_of_pairs(features, camera, place, offsets, mean)
     flat = features.flatten(0, 2).to(wide)
-    values = torch.where(weight[..., None] != 0, flat[cells], 0.0) if cells.numel() else flat.new_zeros(0, 4, 1)
+    values = torch.where(usable[:, None, None], flat[cells], 0.0) if len(cells) else flat.new_zeros(0, 4, flat.shape[1])
     pairs = (values * weight.to(wide)[..., None]).sum(1)
     out = pairs.new_zeros(offsets.shape[0] - 1, features.shape[3])
     return out.index_add(0, segment_ids(offsets, camera.shape[0]), pairs).to(features.dtype)
@@ -75,7 +89,7 @@ def sample_backward(
     """Gradient of the features, [N, h, w, C]."""
     wide = _wide(grad.dtype)
     out = torch.zeros(size, dtype=wide, device=grad.device)
-    cells, weight = _taps_of_pairs(out, camera, place, offsets, mean)
+    cells, weight, _ = _taps_of_pairs(out, camera, place, offsets, mean)
     rows = segment_ids(offsets, camera.shape[0])
     spread = (grad.to(wide)[rows][:, None] * weight.to(wide)[..., None]).flatten(0, 1)
     return out.flatten(0, 2).index_add(0, cells.flatten(), spread).reshape(size).to(grad.dtype)
@@ -83,13 +97,14 @@ def sample_backward(
 
 def _taps_of_pairs(
     features: Tensor, camera: Tensor, place: Tensor, offsets: Tensor, mean: bool
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     _, h, w, _ = features.shape
-    cells, weight = taps(place.to(_wide(features.dtype)), h, w)
+    found = taps(place.to(_wide(features.dtype)), h, w)
+    weight = found.weight
     if mean:
         counts = offsets[1:] - offsets[:-1]
         weight = weight / counts[segment_ids(offsets, camera.shape[0])][:, None]
-    return cells + camera[:, None] * (h * w), weight
+    return found.cells + camera[:, None] * (h * w), weight, found.usable
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
