@@ -18,11 +18,12 @@ from drive.logs.tables import disk_full
 MARKER = "logs.json"
 
 
-def claim(out: Path, dataset: str, options: Any, choice: Choice) -> None:
-    """Make `out` ours, or refuse a folder that somebody else filled or that other options shaped."""
+def claim(out: Path, dataset: str, options: Any, choice: Choice) -> bool:
+    """Make `out` ours, or refuse a folder that somebody else filled or that other options shaped. Whether it is new."""
     check(out, dataset, options, choice)
     marker = out / MARKER
-    if not marker.exists():
+    new = not marker.exists()
+    if new:
         try:
             out.mkdir(parents=True, exist_ok=True)
             partial = out / f".{MARKER}.{owner()}"
@@ -32,6 +33,13 @@ def claim(out: Path, dataset: str, options: Any, choice: Choice) -> None:
             mend = "give a folder that you may write to"
             raise disk_full(out, error) or UserError(out, f"cannot write here ({error.strerror})", mend) from error
     sweep_partials(out)
+    return new
+
+
+def release(out: Path) -> None:
+    """Undo `claim` where nothing came of it: a second try may be with other options, or of another data set."""
+    if [path.name for path in out.iterdir()] == [MARKER]:
+        (out / MARKER).unlink(missing_ok=True)
 
 
 def check(out: Path, dataset: str, options: Any, choice: Choice) -> None:

@@ -22,7 +22,8 @@ and the form of points and images (drive.logs.choice), raw data in archives (dat
 or a Ray cluster (data_tools.pool), a dry run (data_tools.dry_run), older logs (data_tools.migrate).
 
 Finished logs (their manifest opens and their file sizes are right) are skipped, so the same command goes on after
-a kill. Exit code: 0 all done, 1 some logs failed, 2 wrong usage or a folder that is not ours.
+a kill. Exit code: 0 all done, 1 some logs failed, 2 wrong usage, a folder that is not ours, or not one log of RAW can
+be converted (it is other data, most often; OUT is then free for the next try).
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def convert(
     _check(dataset, raw, out, options, choice)
     with archive.unpacked(_there(dataset, raw), out, members, scratch_bytes) as folder:
         _, specs = _specs(dataset, folder, options, logs)
-        claim.claim(out, dataset, options, choice)
+        claimed = claim.claim(out, dataset, options, choice)
         skipped = [spec.name for spec in specs if claim.is_finished(out / spec.name)]
         todo = [spec for spec in specs if spec.name not in set(skipped)]
         progress = Progress(
@@ -176,6 +177,8 @@ def convert(
                     failed.append((name, error))
                     progress.update(task, failed=f"{len(failed)} failed")
                 progress.advance(task)
+    if claimed and not converted and not skipped:
+        claim.release(out)
     return Report(tuple(sorted(converted)), tuple(skipped), tuple(sorted(failed)))
 
 
@@ -217,7 +220,9 @@ def _check(dataset: str, raw: Path, out: Path, options: Any, choice: Choice) -> 
 
 def _there(dataset: str, raw: Path) -> Path:
     if not raw.is_dir() and not archive.is_archive(raw):
-        raise UserError(raw, "no such folder", f"give the root folder of the raw {dataset} data, or an archive of it")
+        suffixes = ", ".join(archive.SUFFIXES)
+        what = f"is a file, and no archive ({suffixes})" if raw.is_file() else "no such folder"
+        raise UserError(raw, what, f"give the root folder of the raw {dataset} data, or an archive of it")
     return raw
 
 

@@ -86,6 +86,12 @@ def _convert(dataset: str, argv: Sequence[str]) -> int:
         members=common["members"],
         scratch_bytes=int(common["scratch_gb"] * 1e9),
     )
+    if report.failed and not report.converted and not report.skipped:
+        count, (_, first) = len(report.failed), report.failed[0]
+        those = "its only log" if count == 1 else f"none of its {count} logs"
+        what = f"{those} can{'not' if count == 1 else ''} be converted as {dataset} (is it that data set?)"
+        print(f"error: {args.raw}: {what}{'' if count == 1 else '; the first'}: {first}", file=sys.stderr)
+        return 2
     print(f"{args.out}: {len(report.converted)} logs converted, {len(report.skipped)} were there already")
     for _, line in report.failed:
         print(f"failed: {line}", file=sys.stderr)
