@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 from pathlib import Path
 
-WORKERS = 2
-"""Processes of the tests (each takes seconds to load its libraries); tests/soak.py takes 8."""
+WORKERS = 8
+"""Processes of the tests (each takes a second or two to load its libraries); `tests/soak.py --workers` sets others."""
 
 
 def private_mb() -> float:
