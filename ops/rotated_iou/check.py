@@ -8,7 +8,13 @@ import torch
 
 from ops.compare import Comparison, both, gap
 from ops.examples import make
-from ops.rotated_iou import reference, rotated_iou_3d, rotated_iou_3d_paired, rotated_iou_bev
+from ops.rotated_iou import (
+    convex_giou_3d_paired,
+    reference,
+    rotated_iou_3d,
+    rotated_iou_3d_paired,
+    rotated_iou_bev,
+)
 
 
 def compare(device: str) -> Iterator[Comparison]:
@@ -20,4 +26,6 @@ def compare(device: str) -> Iterator[Comparison]:
         wanted = reference.iou_matrix(a.double().cpu(), e.boxes.double().cpu(), three_d)
         yield "all pairs, 3D" if three_d else "all pairs, bev", gap(iou, wanted), 1e-4
     near = torch.cat([a[:, :7] + 0.3, a[:, 7:]], 1)
+    hull = convex_giou_3d_paired(near, b), reference.convex_giou(near.double().cpu(), b.double().cpu())
+    yield "convex GIoU", gap(*hull), 1e-6
     yield from both("paired, 3D", rotated_iou_3d_paired, (near, b), (), 1e-3)

@@ -1,11 +1,11 @@
 // Greedy suppression on one block: boxes in order of score, and a box that is still alive removes all that it meets.
-// meets[i * N + j]: box i overlaps box j of its group by more than the threshold. alive starts at 1.
+// words[i * W + k]: bits of the worse boxes 64 k .. 64 k + 63 that box i overlaps too much. removed [W] starts at 0.
 
-extern "C" __global__ void suppress(const unsigned char* meets, long long N, unsigned char* alive) {
+extern "C" __global__ void suppress(const unsigned long long* words, long long N, long long W,
+                                    unsigned long long* removed) {
     for (long long i = 0; i < N; ++i) {
-        if (alive[i])
-            for (long long j = i + 1 + threadIdx.x; j < N; j += blockDim.x)
-                if (meets[i * N + j]) alive[j] = 0;
         __syncthreads();
+        if (!(removed[i / 64] >> (i % 64) & 1ull))
+            for (long long k = i / 64 + threadIdx.x; k < W; k += blockDim.x) removed[k] |= words[i * W + k];
     }
 }

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ops.rotated_iou import (
+    _convex_giou,
     _iou_matrix,
     _paired_overlap,
+    convex_giou_3d_paired,
     iou3d_loss,
     reference,
     rotated_giou_3d_paired,
@@ -172,3 +174,115 @@ def test_turning_and_moving_both_changes_nothing(seed: int, turn: float, shift: 
     torch.testing.assert_close(iou, rotated_iou_bev(move(a), move(b)), rtol=0, atol=1e-10)
     torch.testing.assert_close(iou, rotated_iou_bev(b, a).T, rtol=0, atol=1e-10)
     assert bool(((iou >= 0) & (iou <= 1 + 1e-12)).all())
+
+
+def test_float64_equals_shapely_to_1e_9() -> None:
+    for around in (3.0, 30.0):
+        a, b = random_boxes(150, around).double(), random_boxes(150, around).double()
+        assert (rotated_iou_bev(a, b) - shapely_iou(a, b)).abs().max() < 1e-12
+        thin = b.clone()
+        thin[:, 4] = 1e-5
+        assert (rotated_iou_bev(a, thin) - shapely_iou(a, thin)).abs().max() < 1e-12
+
+
+def test_nearly_parallel_sides_and_shared_corners_equal_shapely() -> None:
+    a = torch.tensor([[0.0, 0.0, 0.0, 4.0, 2.0, 1.0, 0.0]], dtype=torch.float64)
+    others = []
+    for yaw in (0.0, 1e-16, 1e-12, -1e-9, 1e-6, math.pi / 2, math.pi / 2 + 1e-13, math.pi, 3.0):
+        for x, y in ((0.0, 0.0), (2.0, 1.0), (4.0, 0.0), (4.0 - 1e-12, 0.0), (0.0, 2.0), (1.0, 1.0), (4.0, 2.0)):
+            others.append([x, y, 0.0, 4.0, 2.0, 1.0, yaw])
+    b = torch.tensor(others, dtype=torch.float64)
+    for turn in (0.0, 0.7):
+        turned = b.clone()
+        turned[:, 0] = math.cos(turn) * b[:, 0] - math.sin(turn) * b[:, 1]
+        turned[:, 1] = math.sin(turn) * b[:, 0] + math.cos(turn) * b[:, 1]
+        turned[:, 6] += turn
+        base = a.clone()
+        base[:, 6] = turn
+        assert (rotated_iou_bev(base, turned) - shapely_iou(base, turned)).abs().max() < 1e-11
+
+
+def test_boxes_apart_have_no_iou_at_all() -> None:
+    """Not even a rounding: a threshold of 0 must keep neighbours."""
+    a, b = random_boxes(400, 40.0).double(), random_boxes(400, 40.0).double()
+    apart = shapely.distance(polygons(a)[:, None], polygons(b)[None]) > 1e-9
+    assert (rotated_iou_bev(a, b).numpy()[apart] == 0).all()
+    assert (rotated_iou_bev(a, b).numpy()[~apart] > 0).all()
+
+
+def test_sizes_of_all_octaves_and_far_outliers() -> None:
+    a, b = random_boxes(300, 60.0).double(), random_boxes(300, 60.0).double()
+    for boxes in (a, b):
+        boxes[:, 3:5] *= torch.exp(3 * torch.randn(300, 1)).double()
+        boxes[::17, :2] *= 1e6
+        boxes[5, 3:5] = 1e8
+    expected = reference.iou_matrix(a, b, False)
+    torch.testing.assert_close(rotated_iou_bev(a, b), expected, rtol=1e-9, atol=1e-9)
+    assert int((expected > 0).sum()) > 1000
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
+@pytest.mark.parametrize("column", [0, 1, 2, 3, 4, 5, 6])
+def test_boxes_that_are_none_overlap_nothing(value: float, column: int) -> None:
+    boxes = random_boxes(6, 1.0).double()
+    bad = boxes.clone()
+    bad[3, column] = value
+    seen_from_above = column not in (2, 5)
+    for iou, against, concerned in (
+        (rotated_iou_bev, reference.iou_matrix(bad, boxes, False), seen_from_above),
+        (rotated_iou_3d, reference.iou_matrix(bad, boxes, True), True),
+    ):
+        found = iou(bad, boxes)
+        torch.testing.assert_close(found, against, rtol=1e-12, atol=1e-12)
+        assert bool((found[3] == 0).all()) == concerned
+        assert int((found > 0).sum()) >= 25
+    assert float(rotated_iou_3d_paired(bad, boxes)[3]) < 1e-20
+    assert float(convex_giou_3d_paired(bad, boxes)[3]) == -1
+    negative = boxes.clone()
+    negative[3, 3] = -2.0
+    assert float(rotated_iou_bev(negative, boxes)[3].max()) == 0
+
+
+def test_no_common_area_no_gradient() -> None:
+    a = torch.tensor([[0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    for x in (2.0, 3.0, 1e3):
+        b = torch.tensor([[x, 0.5, 0.0, 2.0, 2.0, 2.0, 0.0]], dtype=torch.float64, requires_grad=True)
+        iou = rotated_iou_3d_paired(a, b)
+        grads = torch.autograd.grad(iou.sum(), (a, b))
+        assert float(iou.detach()) == 0
+        assert all(bool((g == 0).all()) for g in grads)
+
+
+def test_convex_giou(pure, opcheck) -> None:
+    a, b = random_boxes(300, 12.0).double(), random_boxes(300, 12.0).double()
+    a[:40, :7] = b[:40, :7]
+    a[20:40, 0] += 1.0
+    found = pure(convex_giou_3d_paired, a, b)
+    torch.testing.assert_close(found, reference.convex_giou(a, b), rtol=1e-9, atol=1e-9)
+    hull = shapely.area(shapely.convex_hull(shapely.union(polygons(a), polygons(b))))
+    iou = rotated_iou_3d_paired(a, b).numpy()
+    top, bottom = (
+        f(*[t[:, 2] + s * t[:, 5] / 2 for t in (a, b)]) for f, s in ((torch.maximum, 1), (torch.minimum, -1))
+    )
+    sizes = (a[:, 3:6].prod(1) + b[:, 3:6].prod(1)).numpy()
+    union = sizes - iou * sizes / (1 + iou)
+    whole = hull * (top - bottom).numpy()
+    assert np.abs(found.numpy() - (iou - (whole - union) / whole)).max() < 1e-9
+    assert (found[:20] - 1).abs().max() < 1e-12
+    opcheck(_convex_giou, a[:3], b[:3])
+
+
+def test_threads_and_strides_change_nothing() -> None:
+    a, b = random_boxes(200, 15.0), random_boxes(9, 15.0).T.contiguous().T
+    wide = random_boxes(400, 15.0)[::2]
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            results.append([rotated_iou_bev(a, wide), rotated_iou_3d(wide, b), convex_giou_3d_paired(a, wide)])
+        for one, two in zip(*results, strict=True):
+            assert torch.equal(one, two)
+        assert torch.equal(results[0][0], rotated_iou_bev(a, wide.contiguous()))
+    finally:
+        torch.set_num_threads(before)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ops.rotated_nms import _rotated_nms, reference, rotated_nms
+from ops.rotated_nms.bench import example
 
 
 def random_boxes(count: int, extent: float) -> Tensor:
@@ -90,3 +91,46 @@ def test_wrong_arguments() -> None:
     ):
         with pytest.raises(ValueError, match="rotated_nms"):
             rotated_nms(*bad)
+
+
+def test_many_boxes_keep_the_float64_set() -> None:
+    boxes, scores = example(1500)
+    kept = rotated_nms(boxes, scores, torch.zeros(1500, dtype=torch.int64), 0.2)
+    groups = torch.zeros(1500, dtype=torch.int64)
+    assert kept.tolist() == greedy_with_shapely(boxes, scores, groups, [0.2])
+
+
+def test_equal_scores_keep_the_lower_index() -> None:
+    boxes = random_boxes(1, 1.0).repeat(300, 1)
+    boxes[:, 0] += torch.arange(300) // 100 * 50.0
+    scores = torch.full((300,), 0.5)
+    assert rotated_nms(boxes, scores, torch.zeros(300, dtype=torch.int64), 0.5).tolist() == [0, 100, 200]
+    scores[150:] = torch.inf
+    assert rotated_nms(boxes, scores, torch.zeros(300, dtype=torch.int64), 0.5).tolist() == [150, 200, 0]
+
+
+def test_bad_numbers() -> None:
+    boxes, scores, groups = random_boxes(5, 1.0), torch.rand(5), torch.zeros(5, dtype=torch.int64)
+    boxes[0, 0], boxes[1, 3], boxes[2, 6] = torch.nan, 0.0, torch.inf
+    kept = rotated_nms(boxes, scores, groups, 0.0)
+    assert {0, 1, 2} <= set(kept.tolist())
+    limits = torch.zeros(1, dtype=torch.float64)
+    assert torch.equal(kept, reference.rotated_nms(boxes, scores, groups, limits))
+    scores[3] = torch.nan
+    with pytest.raises(ValueError, match="rotated_nms: a score is NaN"):
+        rotated_nms(boxes, scores, groups, 0.5)
+
+
+def test_threads_and_strides_change_nothing(pure) -> None:
+    boxes, scores = example(6000)
+    groups = torch.arange(6000) % 5
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        two = pure(rotated_nms, boxes, scores, groups, 0.2)
+        torch.set_num_threads(1)
+        assert torch.equal(two, rotated_nms(boxes, scores, groups, 0.2))
+        spread = torch.stack([boxes, boxes], 2)[..., 0]
+        assert torch.equal(two, rotated_nms(spread, scores, groups, 0.2))
+    finally:
+        torch.set_num_threads(before)
