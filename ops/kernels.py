@@ -8,12 +8,14 @@ OPERATORS = (
     "segment",
     "voxelize",
     "point_attention",
-    "submanifold_conv",
+    "sparse_conv",
     "window_attention",
+    "transformer_layer",
     "rotated_iou",
     "rotated_nms",
     "points_in_boxes",
     "dilate",
+    "pillar_encoder",
     "camera_sample",
 )
 

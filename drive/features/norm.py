@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,6 +23,17 @@ class RowNorm(nn.Module):
         self.norm: nn.Module = (
             nn.BatchNorm1d(channels, eps=1e-3, momentum=momentum) if kind == "batch" else nn.LayerNorm(channels)
         )
+
+    def affine(self) -> tuple[Tensor, Tensor] | None:
+        """(scale, shift), each [channels], where the norm is a fixed scale and shift of every row: batch norm outside
+        training. None where it depends on the rows (batch norm in training, layer norm)."""
+        norm = self.norm
+        if not isinstance(norm, nn.BatchNorm1d) or self.training:
+            return None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        return scale, norm.bias - norm.running_mean * scale
 
     def forward(self, x: Tensor) -> Tensor:
         norm = self.norm

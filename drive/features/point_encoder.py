@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from drive.features.norm import RowNorm
 from drive.voxels.voxelize import Voxels
+from ops.pillar_encoder import pillar_net
 from ops.point_attention import point_attention
 from ops.segment import segment_reduce
 
@@ -101,6 +102,9 @@ class PointNet(nn.Module):
     """Linear-norm-ReLU, maximum over the pillar, joined to each point, Linear-norm-ReLU, maximum (spec 1.3 step 4).
 
     The second layer's weight on the joined maximum is applied once a pillar, not once a point: the same function.
+    Where both norms are a fixed scale and shift (batch norm outside training) they fold into the weights, and one
+    operator runs both layers without writing a point's channels (ops.pillar_encoder). Batch norm in training and layer
+    norm need the statistics of every row of channels: there the layers are separate steps.
     """
 
     def __init__(self, config: PointEncoderConfig, channels: int) -> None:
@@ -114,7 +118,13 @@ class PointNet(nn.Module):
 
     def forward(self, voxels: Voxels) -> Tensor:
         """[V, channels]."""
-        x = F.relu(self.first_norm(self.first(point_features(voxels, self.config))))
+        features = point_features(voxels, self.config)
+        first, second = self.first_norm.affine(), self.second_norm.affine()
+        if first is not None and second is not None and not torch.is_autocast_enabled(features.device.type):
+            w1 = self.first.weight.t() * first[0]
+            w2, pillar = (layer.weight.t() * second[0] for layer in (self.point, self.pillar))
+            return pillar_net(features, voxels.offsets, w1, first[1], w2, pillar, second[1])
+        x = F.relu(self.first_norm(self.first(features)))
         pooled = self.pillar(segment_reduce(x, voxels.offsets, "max"))
         x = self.point(x) + pooled.index_select(0, voxels.voxel_of_point)
         return segment_reduce(F.relu(self.second_norm(x)), voxels.offsets, "max")

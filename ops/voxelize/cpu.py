@@ -79,7 +79,7 @@ def _mark(start, stop, limits, points, point_batch, low, high, size, shape, batc
 @njit(cache=True, nogil=True)
 def _merge(words, tops, before):  # type: ignore[no-untyped-def]
     """words[0], tops[0] = all parts' bits; before[w] = occupied cells before word w, where w has any. Returns V."""
-    total = 0
+    total = np.int64(0)
     for t in range(tops.shape[1]):
         top = tops[0, t]
         for part in range(1, tops.shape[0]):

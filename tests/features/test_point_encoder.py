@@ -98,6 +98,30 @@ def test_gradient_reaches_every_parameter(encoder: torch.nn.Module) -> None:
         assert float(parameter.grad.abs().sum()) > 0, name
 
 
+def test_fused_layers_are_the_separate_ones() -> None:
+    """Outside training batch norm folds; a layer that starts from its module is the same function, gradient too."""
+    torch.manual_seed(4)
+    encoder = PointEncoderConfig("pointnet", hidden=16).build(24)
+    encoder.train()
+    encoder(voxels_of(cloud(400)))  # running statistics that are neither 0 nor 1
+    encoder.eval()
+    voxels = voxels_of(cloud(300, 1))
+    found = encoder(voxels)
+    found.square().sum().backward()
+    gradients = {name: p.grad.clone() for name, p in encoder.named_parameters()}
+    encoder.zero_grad()
+
+    x = torch.relu(encoder.first_norm(encoder.first(point_features(voxels, encoder.config))))
+    pooled = torch.stack([part.amax(0) for part in x.split(voxels.offsets.diff().tolist())])
+    x = encoder.point(x) + encoder.pillar(pooled)[voxels.voxel_of_point]
+    x = torch.relu(encoder.second_norm(x))
+    wanted = torch.stack([part.amax(0) for part in x.split(voxels.offsets.diff().tolist())])
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+    wanted.square().sum().backward()
+    for name, p in encoder.named_parameters():
+        torch.testing.assert_close(gradients[name], p.grad, atol=1e-3, rtol=1e-3, msg=name)
+
+
 def test_folding_keys_and_values_equals_plain_attention() -> None:
     """Spec 8.4: q . (W x) = (W^T q) . x, and sum a (W x) = W (sum a x)."""
     torch.manual_seed(3)
