@@ -7,9 +7,6 @@ from collections.abc import Iterator
 
 from ops import kernels
 
-WITHOUT_KERNEL = ("submanifold_conv",)
-"""Operators that are their own reference: there is nothing to compare."""
-
 
 def compare(device: str) -> Iterator[tuple[str, str, float, float]]:
     """(operator, what, largest error, allowed error) of every operator on "cpu" or "cuda", from ops/<name>/check.py.
@@ -18,8 +15,6 @@ def compare(device: str) -> Iterator[tuple[str, str, float, float]]:
     are float32's: a sum of n terms of size s may be off by n * s * 6e-8.
     """
     for op in kernels.OPERATORS:
-        if op in WITHOUT_KERNEL:
-            continue
         for what, error, allowed in importlib.import_module(f"ops.{op}.check").compare(device):
             yield op, what, error, allowed
 

@@ -23,7 +23,7 @@ from drive.samples.batch import FrameBatch
 from drive.samples.classes import KITTI_CLASSES, NUSCENES_CLASSES, WAYMO_CLASSES
 from drive.voxels.grid import GridSpec
 from drive.voxels.levels import build_levels
-from drive.voxels.neighbours import neighbour_table
+from drive.voxels.neighbours import neighbour_rules
 from drive.voxels.scatter import scatter_bev
 from drive.voxels.voxelize import voxelize_points
 from drive.voxels.windows import partition_windows
@@ -182,7 +182,8 @@ class SWFormerDetector(Detector):
             tokens, cues, coords, anchors = diffusion(x, score, keep, places, voxels.coords, grid, frames)
             plain = partition_windows(coords, grid, config.backbone.window)
             shifted = partition_windows(coords, grid, config.backbone.window, shift=config.backbone.window // 2)
-            tokens = block(tokens, plain, shifted, neighbour_table(coords, grid))
+            near = neighbour_rules(coords, grid) if config.backbone.neighbour_mix else None
+            tokens = block(tokens, plain, shifted, near)
             heat, regression = head(torch.cat((tokens, cues), 1))
             groups.append(GroupOutput(group, labels, grid, coords, heat, regression, anchors))
             dropped = dropped + left_out

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drive.voxels.windows import WINDOW, WindowPartition
-from ops.submanifold_conv import submanifold_conv
+from ops.sparse_conv import Rulebook, sparse_conv
 from ops.window_attention import window_attention
 
 
@@ -66,9 +66,9 @@ class NeighbourMix(nn.Module):
         self.norm = nn.LayerNorm(channels)
         nn.init.uniform_(self.weight, -((9 * channels) ** -0.5), (9 * channels) ** -0.5)
 
-    def forward(self, x: Tensor, neighbours: Tensor) -> Tensor:
-        """x [V, C], neighbours int64 [V, 9] -> [V, C]."""
-        return x + self.norm(submanifold_conv(x, self.weight, neighbours))
+    def forward(self, x: Tensor, neighbours: Rulebook) -> Tensor:
+        """x [V, C] -> [V, C]; neighbours are the rules of ``drive.voxels.neighbours``."""
+        return x + self.norm(sparse_conv(x, self.weight, neighbours))
 
 
 class WindowBlock(nn.Module):
@@ -96,8 +96,10 @@ class WindowBlock(nn.Module):
         self.shifted = nn.ModuleList(WindowLayer(channels, heads, mlp_channels) for _ in range(shifted))
         self.register_buffer("position", sine_code(window, channels), persistent=False)
 
-    def forward(self, x: Tensor, plain: WindowPartition, shifted: WindowPartition, neighbours: Tensor) -> Tensor:
-        """x [V, C] in key order -> [V, C] in key order; neighbours int64 [V, 9] is read only where there is a mix."""
+    def forward(
+        self, x: Tensor, plain: WindowPartition, shifted: WindowPartition, neighbours: Rulebook | None = None
+    ) -> Tensor:
+        """x [V, C] in key order -> [V, C] in key order; the mix needs the rules of its neighbours."""
         if self.mix is not None:
             x = self.mix(x, neighbours)
         for layers, windows in ((self.plain, plain), (self.shifted, shifted)):

@@ -48,6 +48,7 @@ class Fusion(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
+        self.mix = config.neighbour_mix
         self.fine = nn.Linear(config.channels, config.channels)
         self.coarse = nn.Linear(config.channels, config.channels, bias=False)
         self.block = WindowBlock(
@@ -56,7 +57,7 @@ class Fusion(nn.Module):
 
     def forward(self, fine: Tensor, coarse: Tensor, level: Level) -> Tensor:
         x = self.fine(fine) + self.coarse(coarse).index_select(0, level.parent)
-        return self.block(x, level.windows, level.shifted, level.neighbours)
+        return self.block(x, level.windows, level.shifted, level.neighbours if self.mix else None)
 
 
 class SWFormer(nn.Module):
@@ -64,6 +65,7 @@ class SWFormer(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
+        self.mix = config.neighbour_mix
         size = (config.channels, config.heads, config.mlp_channels)
         self.blocks = nn.ModuleList(
             WindowBlock(*size, *split, config.window, config.neighbour_mix) for split in config.layers
@@ -75,7 +77,7 @@ class SWFormer(nn.Module):
         scales: list[Tensor] = []
         for block, level in zip(self.blocks, levels, strict=True):
             x = x.index_select(0, level.chosen) if scales else x
-            x = block(x, level.windows, level.shifted, level.neighbours)
+            x = block(x, level.windows, level.shifted, level.neighbours if self.mix else None)
             scales.append(x)
         for fusion, fine, level in reversed(list(zip(self.fusions, scales, levels, strict=False))):
             x = fusion(fine, x, level)

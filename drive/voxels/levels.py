@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from drive.voxels.grid import STRIDES, GridSpec
-from drive.voxels.neighbours import neighbour_table
+from drive.voxels.neighbours import neighbour_rules
 from drive.voxels.windows import WINDOW, WindowPartition, partition_windows
+from ops.sparse_conv import Rulebook
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,6 @@ class Level:
     chosen: int64 [V] row of the finer level whose feature this voxel takes; the identity at the finest level.
     parent: int64 [V] row of the next coarser level that holds this voxel; empty at the coarsest level.
     windows, shifted: the two window partitions of this scale.
-    neighbours: int64 [V, 9] rows of the 3 x 3 cells around each voxel, V where empty (drive.voxels.neighbours).
     """
 
     grid: GridSpec
@@ -31,7 +32,11 @@ class Level:
     parent: Tensor
     windows: WindowPartition
     shifted: WindowPartition
-    neighbours: Tensor
+
+    @cached_property
+    def neighbours(self) -> Rulebook:
+        """Rules of the 3 x 3 neighbours of each voxel, found where they are first asked for."""
+        return neighbour_rules(self.coords, self.grid)
 
 
 def choose_nearest(coords: Tensor, ratio: int, grid: GridSpec, coarse: GridSpec) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,7 +93,6 @@ def build_levels(
             parent,
             partition_windows(level_coords, spec, window, shift=0),
             partition_windows(level_coords, spec, window, shift=window // 2),
-            neighbour_table(level_coords, spec),
         )
         for (spec, level_coords, chosen), parent in zip(pyramid, parents, strict=True)
     )

@@ -11,7 +11,7 @@ from drive.features.pillars import DenseBackbone, DenseConfig
 from drive.features.swformer import BackboneConfig, SWFormer
 from drive.voxels.grid import GridSpec
 from drive.voxels.levels import build_levels
-from drive.voxels.neighbours import neighbour_table
+from drive.voxels.neighbours import neighbour_rules
 from drive.voxels.windows import partition_windows
 
 GRID = GridSpec((0.0, 0.0, 0.0, 64.0, 64.0, 1.0), (1.0, 1.0, 1.0))
@@ -51,7 +51,7 @@ def test_a_block_without_shifted_layers_keeps_windows_apart() -> None:
     torch.manual_seed(0)
     coords = torch.tensor([[0, 0, 5, 5], [0, 0, 5, 9], [0, 0, 5, 10]])
     plain, shifted = (partition_windows(coords, GRID, shift=s) for s in (0, 5))
-    neighbours = neighbour_table(coords, GRID)
+    neighbours = neighbour_rules(coords, GRID)
     x = torch.randn(3, 16, requires_grad=True)
     block = WindowBlock(16, 2, 32, 1, 0)
     (gradient,) = torch.autograd.grad(block(x, plain, shifted, neighbours)[2].square().sum(), x)
