@@ -31,7 +31,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive."""
+    """A file in an archive; its name without ``./`` in front."""
 
     name: str
     bytes: int
@@ -113,13 +113,21 @@ def extract(raw: Path, names: set[str], folder: Path) -> None:
         raise UserError(raw, f"cannot be unpacked ({error})", _AGAIN) from error
 
 
-def outline(members: Sequence[Member], folder: Path) -> None:
-    """Files of the members' names and sizes below `folder`, without content: they take no room on the disk."""
-    for parent in sorted({(folder / member.name).parent for member in members}):
-        parent.mkdir(parents=True, exist_ok=True)
-    for member in members:
-        with open(folder / member.name, "wb") as file:
-            file.truncate(member.bytes)
+def outline(raw: Path, members: Sequence[Member], folder: Path) -> None:
+    """Files of the members' names and sizes below `folder`, without content: they take no room on the disk.
+
+    Raises:
+        UserError: names that cannot be files of one folder, a size that no file can have.
+    """
+    try:
+        for parent in sorted({(folder / member.name).parent for member in members}):
+            parent.mkdir(parents=True, exist_ok=True)
+        for member in members:
+            with open(folder / member.name, "wb") as file:
+                file.truncate(member.bytes)
+    except (OSError, ValueError, OverflowError) as error:
+        full = disk_full(folder, error) if isinstance(error, OSError) else None
+        raise full or UserError(raw, f"cannot be unpacked ({error})", _AGAIN) from error
 
 
 def list_members(raw: Path) -> list[Member]:
@@ -127,7 +135,7 @@ def list_members(raw: Path) -> list[Member]:
     try:
         if zipfile.is_zipfile(raw):
             with zipfile.ZipFile(raw) as archive:
-                found = [Member(i.filename, i.file_size) for i in archive.infolist() if not i.is_dir()]
+                found = [Member(_clean(i.filename), i.file_size) for i in archive.infolist() if not i.is_dir()]
         else:
             with tarfile.open(raw) as archive:
                 found = []
@@ -136,7 +144,7 @@ def list_members(raw: Path) -> list[Member]:
                         continue
                     if not info.isfile():
                         raise UserError(raw, f"member {info.name!r} is a link or device", "unpack it yourself")
-                    found.append(Member(info.name, info.size))
+                    found.append(Member(_clean(info.name), info.size))
     except (OSError, *_DAMAGED) as error:
         raise UserError(raw, f"not a readable archive ({error})", _AGAIN) from error
     for member in found:
@@ -146,20 +154,25 @@ def list_members(raw: Path) -> list[Member]:
     return found
 
 
+def _clean(name: str) -> str:
+    """``./a//b`` as ``a/b``: tar writes the one, users and converters say the other."""
+    return str(PurePosixPath(name))
+
+
 def _read(raw: Path, names: set[str]) -> Iterator[tuple[Member, IO[bytes]]]:
     """(member, its open file) of the wanted names, in the archive's order."""
     if zipfile.is_zipfile(raw):
         with zipfile.ZipFile(raw) as archive:
             for info in archive.infolist():
-                if info.filename in names and not info.is_dir():
+                if _clean(info.filename) in names and not info.is_dir():
                     with archive.open(info) as file:
-                        yield Member(info.filename, info.file_size), file
+                        yield Member(_clean(info.filename), info.file_size), file
         return
     with tarfile.open(raw) as tape:
         for entry in tape:
-            if entry.isfile() and entry.name in names and (stream := tape.extractfile(entry)) is not None:
+            if entry.isfile() and _clean(entry.name) in names and (stream := tape.extractfile(entry)) is not None:
                 with stream:
-                    yield Member(entry.name, entry.size), stream
+                    yield Member(_clean(entry.name), entry.size), stream
 
 
 def _copy(raw: Path, member: Member, file: IO[bytes], target: Path) -> None:

@@ -9,12 +9,13 @@ others are estimated by the sizes of their own files against its own.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import dataclasses
 import importlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -43,42 +44,62 @@ def plan_archive(work: Work, list_specs: Callable[[Path], Specs], members: Seque
     beside = nearest_folder(work.out)
     with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=beside) as name:
         folder, scratch = Path(name).resolve() / "raw", Path(name).resolve() / "logs"
-        archive.outline(chosen, folder)
-        filled = _Filler(work.raw, folder, {m.name: m.bytes for m in chosen}, min(limit_bytes, _free(beside)))
-        listing = getattr(work.options, "listing", ())
-        filled.fill(m.name for m in chosen if any(fnmatchcase(m.name, glob) for glob in listing))
-        known, wanted = list_specs(folder)
-        todo = [spec for spec in wanted if not is_finished(work.out / spec.name)]
-        own = _own_files(work.module, folder, known, chosen)
-        claims = Counter(name for names in own.values() for name in names)
-        weight = {log: sum(filled.sizes[n] / claims[n] for n in names) for log, names in own.items()}
-        plan = Plan(
-            tuple(spec.name for spec in todo), len(wanted) - len(todo), "", 0, 0.0, _free(beside), len(todo),
-            unpacked_bytes=sum(m.bytes for m in chosen), limit_bytes=limit_bytes,
-        )  # fmt: skip
-        if not todo:
-            return dataclasses.replace(plan, unpacked_bytes=0)
-        one = middle(todo)
-        needed = {*own[one.name], *(m.name for m in chosen if m.name not in claims)}
-        if not filled.may(needed):
-            note = f"{one.name} needs more than may be unpacked: estimated as large as the files in the archive"
-            raw_bytes = sum(weight[name] for name in plan.names) + sum(
-                m.bytes for m in chosen if m.name not in claims
-            ) * len(todo) / len(known)
-            return dataclasses.replace(plan, estimate=round(raw_bytes), notes=(note,))
-        filled.fill(needed)
-        scratch.mkdir()
-        size, seconds = weigh(dataclasses.replace(work, raw=folder), one, scratch)
-        notes = [f"{size_text(filled.bytes)} of {size_text(plan.unpacked_bytes)} were unpacked to weigh one log"]
-        if all(weight[name] > 0 for name in plan.names):
-            count = sum(weight[name] for name in plan.names) / weight[one.name]
-            notes.append("the others are estimated by the sizes of their files in the archive")
-        else:
-            count = float(len(todo))
-            notes.append("the others are estimated to be as large (no files in the archive are theirs alone)")
-        return dataclasses.replace(
-            plan, measured=one.name, log_bytes=size, log_seconds=seconds, log_count=count, notes=tuple(notes)
-        )
+        with _named_after(work.raw, folder):
+            return _plan(work, list_specs, chosen, limit_bytes, folder, scratch)
+
+
+@contextlib.contextmanager
+def _named_after(raw: Path, folder: Path) -> Iterator[None]:
+    """Errors about files of the outline name the archive: the outline is gone when one reads them."""
+    try:
+        yield
+    except UserError as error:
+        what, mend = (text.replace(str(folder), str(raw)) for text in (error.what, error.mend))
+        place = str(error.place).replace(str(folder), str(raw))
+        raise UserError(place if str(raw) in place else f"{raw}, {place}", what, mend) from error
+
+
+def _plan(
+    work: Work, list_specs: Callable[[Path], Specs], chosen: Sequence[Member], limit_bytes: int, folder: Path,
+    scratch: Path,
+) -> Plan:  # fmt: skip
+    beside = nearest_folder(work.out)
+    archive.outline(work.raw, chosen, folder)
+    filled = _Filler(work.raw, folder, {m.name: m.bytes for m in chosen}, min(limit_bytes, _free(beside)))
+    listing = getattr(work.options, "listing", ())
+    filled.fill(m.name for m in chosen if any(fnmatchcase(m.name, glob) for glob in listing))
+    known, wanted = list_specs(folder)
+    todo = [spec for spec in wanted if not is_finished(work.out / spec.name)]
+    own = _own_files(work.module, folder, known, chosen)
+    claims = Counter(name for names in own.values() for name in names)
+    weight = {log: sum(filled.sizes[n] / claims[n] for n in names) for log, names in own.items()}
+    plan = Plan(
+        tuple(spec.name for spec in todo), len(wanted) - len(todo), "", 0, 0.0, _free(beside), len(todo),
+        unpacked_bytes=sum(m.bytes for m in chosen), limit_bytes=limit_bytes,
+    )  # fmt: skip
+    if not todo:
+        return dataclasses.replace(plan, unpacked_bytes=0)
+    one = middle(todo)
+    needed = {*own[one.name], *(m.name for m in chosen if m.name not in claims)}
+    if not filled.may(needed):
+        note = f"{one.name} needs more than may be unpacked: estimated as large as the files in the archive"
+        raw_bytes = sum(weight[name] for name in plan.names) + sum(
+            m.bytes for m in chosen if m.name not in claims
+        ) * len(todo) / len(known)
+        return dataclasses.replace(plan, estimate=round(raw_bytes), notes=(note,))
+    filled.fill(needed)
+    scratch.mkdir()
+    size, seconds = weigh(dataclasses.replace(work, raw=folder), one, scratch)
+    notes = [f"{size_text(filled.bytes)} of {size_text(plan.unpacked_bytes)} were unpacked to weigh one log"]
+    if all(weight[name] > 0 for name in plan.names):
+        count = sum(weight[name] for name in plan.names) / weight[one.name]
+        notes.append("the others are estimated by the sizes of their files in the archive")
+    else:
+        count = float(len(todo))
+        notes.append("the others are estimated to be as large (no files in the archive are theirs alone)")
+    return dataclasses.replace(
+        plan, measured=one.name, log_bytes=size, log_seconds=seconds, log_count=count, notes=tuple(notes)
+    )
 
 
 def _free(folder: Path) -> int:

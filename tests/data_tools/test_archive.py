@@ -14,7 +14,7 @@ from fuzzing import check_reader
 
 from data_tools import convert as module
 from data_tools.archive import list_members, unpacked
-from data_tools.convert import Choice, convert
+from data_tools.convert import Choice, convert, plan
 from drive.errors import UserError
 
 
@@ -74,6 +74,16 @@ def test_bounds(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no member video"):
         convert("toy", archive, tmp_path / "out", members=("video*",))
     assert not any((tmp_path / "out").glob(".raw*"))
+
+
+def test_names_that_begin_with_a_dot(toy: Path, tmp_path: Path) -> None:
+    """As ``tar cf raw.tar -C raw .`` writes them."""
+    with tarfile.open(tmp_path / "raw.tar", "w") as tape:
+        tape.add(toy, ".")
+    assert {member.name for member in list_members(tmp_path / "raw.tar")} == set(files(toy))
+    assert convert("toy", tmp_path / "raw.tar", tmp_path / "out", members=("log-b/*",)).converted == ("log-b",)
+    planned = plan("toy", tmp_path / "raw.tar", tmp_path / "out")
+    assert (planned.there, planned.log_count) == (1, 2.0)
 
 
 def test_images_in_archives_cannot_be_referred_to(toy: Path, tmp_path: Path) -> None:

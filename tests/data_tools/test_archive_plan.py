@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
 import toy_recording
+from fuzzing import check_reader
 from test_archive import files, pack
 
+from data_tools import archive
 from data_tools import convert as module
+from data_tools.archive import Member
 from data_tools.convert import convert, main, plan
 from drive.errors import UserError
 
@@ -47,8 +51,6 @@ def test_one_log_is_unpacked_and_weighed(toy: Path, tmp_path: Path, name: str) -
 
 
 def test_what_is_unpacked(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from data_tools import archive
-
     seen: list[set[str]] = []
     extract = archive.extract
     monkeypatch.setattr(archive, "extract", lambda raw, names, to: (seen.append(set(names)), extract(raw, names, to)))
@@ -88,12 +90,29 @@ def test_the_command_line(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_bad_archives_and_logs(toy: Path, tmp_path: Path) -> None:
     (toy / "log-b" / "deed").write_text("user error")
     raw = pack(toy, tmp_path / "raw.tgz")
-    with pytest.raises(UserError, match=r"dry run: file\.bin: is bad"):
+    with pytest.raises(UserError, match=r"raw\.tgz, dry run: file\.bin: is bad"):
         plan("toy", raw, tmp_path / "out")
     raw.write_bytes(raw.read_bytes()[:300])
     with pytest.raises(UserError, match=r"raw\.tgz: not a readable archive"):
         plan("toy", raw, tmp_path / "out")
     assert not list(tmp_path.glob(".dry-run*"))
+
+
+@pytest.mark.parametrize("name", ["raw.tar", "raw.zip"])
+def test_damaged_archives(toy: Path, tmp_path: Path, name: str) -> None:
+    raw = pack(toy, tmp_path / name)
+    assert check_reader(lambda path: plan("toy", path, path.parent / "out"), raw, cases=60) > 5
+    assert not list(tmp_path.rglob(".dry-run*"))
+
+
+def test_names_and_sizes_that_no_folder_can_hold(toy: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("log-a", "a file")
+        file.writestr("log-a/deed", "in a folder of the same name")
+    with pytest.raises(UserError, match=r"a\.zip: cannot be unpacked"):
+        plan("toy", tmp_path / "a.zip", tmp_path / "out")
+    with pytest.raises(UserError, match=r"a\.zip: cannot be unpacked"):
+        archive.outline(tmp_path / "a.zip", [Member("huge", 1 << 63)], tmp_path / "outline")
 
 
 def test_tiny_town(tiny_town: Path, tmp_path: Path) -> None:
