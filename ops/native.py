@@ -26,7 +26,7 @@ IN_USE = "C (compiled here)"
 # No -ffast-math: it would drop NaN and infinity, and older compilers then flush subnormals in the whole process.
 FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
 PROCESSORS = (("-march=native",), ("-mcpu=native",), ())
-SHARED = Path(__file__).with_name("vectors.h")
+HEADERS = Path(__file__).parent  # vectors.h, and <operator>/<name>.h
 SECONDS = 120
 
 Defines = tuple[tuple[str, str], ...]
@@ -103,9 +103,9 @@ def _load(source: Path, defines: Defines) -> tuple[ctypes.CDLL | None, str]:
     found = _compiler()
     assert found is not None
     command, _, macros = found
-    text = source.read_bytes()
-    arguments = [*command, *FLAGS, *(f"-D{name}={value}" for name, value in defines), f"-I{SHARED.parent}"]
-    parts = (text, SHARED.read_bytes(), macros.encode(), " ".join(arguments).encode())
+    headers = b"".join(path.read_bytes() for path in sorted(HEADERS.rglob("*.h")))
+    arguments = [*command, *FLAGS, *(f"-D{name}={value}" for name, value in defines), f"-I{HEADERS}"]
+    parts = (source.read_bytes(), headers, macros.encode(), " ".join(arguments).encode())
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
     for folder in _cache_folders(source):
         target = folder / f"{source.parent.name}-{source.stem}-{digest}.so"
