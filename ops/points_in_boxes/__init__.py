@@ -1,6 +1,7 @@
 """Which box holds which point.
 
-Faces belong to the box. A NaN point is in no box, and a box with a NaN or an infinity holds no point.
+Faces belong to the box; the test runs in float64 whatever the dtype, so that float32 adds no error of its own. A NaN
+point is in no box, and a box with a NaN or an infinity holds no point.
 """
 
 from typing import NamedTuple
@@ -38,45 +39,51 @@ def points_in_boxes(
         )
     if (point_batch is None) != (box_batch is None):
         raise ValueError("points_in_boxes: give both point_batch and box_batch, or none")
-    if point_batch is None or box_batch is None:
-        point_batch = torch.zeros(points.shape[0], dtype=torch.int64, device=points.device)
-        box_batch = torch.zeros(boxes.shape[0], dtype=torch.int64, device=points.device)
-    checks.check_index("points_in_boxes", "point_batch", point_batch)
-    checks.check_index("points_in_boxes", "box_batch", box_batch)
-    checks.check_same_device("points_in_boxes", points, boxes, point_batch, box_batch)
-    checks.check_rows("points_in_boxes", "point_batch", point_batch, points.shape[0])
-    checks.check_rows("points_in_boxes", "box_batch", box_batch, boxes.shape[0])
+    if point_batch is not None and box_batch is not None:
+        checks.check_index("points_in_boxes", "point_batch", point_batch)
+        checks.check_index("points_in_boxes", "box_batch", box_batch)
+        checks.check_same_device("points_in_boxes", points, point_batch, box_batch)
+        checks.check_rows("points_in_boxes", "point_batch", point_batch, points.shape[0])
+        checks.check_rows("points_in_boxes", "box_batch", box_batch, boxes.shape[0])
+    checks.check_same_device("points_in_boxes", points, boxes)
     return PointBoxes(*_points_in_boxes(points.detach(), point_batch, boxes.detach(), box_batch))
 
 
-def _check_frames(box_batch: Tensor) -> None:
+def _frames(points: Tensor, point_batch: Tensor | None, boxes: Tensor, box_batch: Tensor | None) -> list[Tensor]:
+    """Both batch columns; zeros where none are given. ValueError for a negative frame of a box."""
+    if point_batch is None or box_batch is None:
+        return [torch.zeros(t.shape[0], dtype=torch.int64, device=t.device) for t in (points, boxes)]
     if box_batch.numel() and int(box_batch.min()) < 0:
         raise ValueError("points_in_boxes: box_batch must not be negative")
+    return [point_batch, box_batch]
 
 
 @torch.library.custom_op("drive_ops::points_in_boxes", mutates_args=())
-def _points_in_boxes(points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor) -> tuple[Tensor, Tensor]:
-    _check_frames(box_batch)
-    return reference.points_in_boxes(points, point_batch, boxes, box_batch)
+def _points_in_boxes(
+    points: Tensor, point_batch: Tensor | None, boxes: Tensor, box_batch: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    of_points, of_boxes = _frames(points, point_batch, boxes, box_batch)
+    return reference.points_in_boxes(points, of_points, boxes, of_boxes)
 
 
 @_points_in_boxes.register_kernel("cpu")
-def _(points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor) -> tuple[Tensor, Tensor]:
-    _check_frames(box_batch)
-    given = arrays(points, point_batch, boxes, box_batch)
-    return tensors(cpu.points_in_boxes(*given, threads=torch.get_num_threads()))
+def _(points: Tensor, point_batch: Tensor | None, boxes: Tensor, box_batch: Tensor | None) -> tuple[Tensor, Tensor]:
+    frames = []
+    if point_batch is not None and box_batch is not None:
+        frames = list(arrays(*_frames(points, point_batch, boxes, box_batch)))
+    return tensors(cpu.points_in_boxes(*arrays(points, boxes), *frames, threads=torch.get_num_threads()))
 
 
 @_points_in_boxes.register_fake
-def _(points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor) -> tuple[Tensor, Tensor]:
-    return point_batch.new_empty(points.shape[0]), box_batch.new_empty(boxes.shape[0])
+def _(points: Tensor, point_batch: Tensor | None, boxes: Tensor, box_batch: Tensor | None) -> tuple[Tensor, Tensor]:
+    return points.new_empty(points.shape[0], dtype=torch.int64), boxes.new_empty(boxes.shape[0], dtype=torch.int64)
 
 
 def _points_in_boxes_cuda(
-    points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor
+    points: Tensor, point_batch: Tensor | None, boxes: Tensor, box_batch: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    _check_frames(box_batch)
-    return cuda.points_in_boxes(points.contiguous(), point_batch.contiguous(), boxes, box_batch.contiguous())
+    of_points, of_boxes = _frames(points, point_batch, boxes, box_batch)
+    return cuda.points_in_boxes(points.contiguous(), of_points.contiguous(), boxes, of_boxes.contiguous())
 
 
 def _register_cuda() -> None:

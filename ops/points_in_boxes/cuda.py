@@ -12,7 +12,7 @@ SOURCE = Path(__file__).with_name("kernel.cu")
 
 def points_in_boxes(points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor) -> tuple[Tensor, Tensor]:
     """(first box of every point or -1, points of every box)."""
-    boxes = boxes[:, :7].contiguous()
+    boxes = boxes[:, :7].double().contiguous()
     turn = torch.stack([boxes[:, 6].cos(), boxes[:, 6].sin()], 1)
     usable = boxes.isfinite().all(1).to(torch.uint8)
     first = torch.empty_like(point_batch)

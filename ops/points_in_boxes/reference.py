@@ -9,6 +9,7 @@ CHUNK = 16
 def points_in_boxes(points: Tensor, point_batch: Tensor, boxes: Tensor, box_batch: Tensor) -> tuple[Tensor, Tensor]:
     """(first box of every point or -1, points of every box); see ops.points_in_boxes."""
     P, N = points.shape[0], boxes.shape[0]
+    points, boxes = points.double(), boxes.double()
     first = torch.full((P,), N, device=points.device)
     counts = torch.zeros(N, dtype=torch.int64, device=points.device)
     for start in range(0, N, CHUNK):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ops.points_in_boxes import _points_in_boxes, points_in_boxes, reference
+from ops.points_in_boxes.bench import example
 
 
 def scene(points: int, boxes: int, frames: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -102,3 +103,35 @@ def test_turning_the_world_changes_nothing(seed: int, turn: float) -> None:
         t[:, 0], t[:, 1] = cos * t[:, 0] - sin * t[:, 1], sin * t[:, 0] + cos * t[:, 1]
     boxes[:, 6] += turn
     assert torch.equal(points_in_boxes(points, boxes).box, found.box)
+
+
+def test_huge_boxes_far_frames_and_outliers(pure) -> None:
+    points, point_batch, boxes, box_batch = scene(4000, 60, 3)
+    boxes[:20, 3:5] = 300.0
+    boxes[20, :2] = 1e7
+    far = torch.tensor([0, 7, 2**50])
+    exact = reference.points_in_boxes(points, point_batch, boxes, box_batch)
+    for frames in (torch.arange(3), far):
+        found = pure(_points_in_boxes, points, frames[point_batch], boxes, frames[box_batch])
+        assert torch.equal(found[0], exact[0])
+        assert torch.equal(found[1], exact[1])
+    alone = _points_in_boxes(points, point_batch + 1, boxes, box_batch * 0)
+    assert not alone[1].any()
+
+
+def test_threads_strides_and_bad_points() -> None:
+    points, boxes = example(50_000, 60)
+    points[7, 0], points[8, 1], points[9, 2] = torch.nan, torch.inf, -torch.inf
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = points_in_boxes(points, boxes)
+        torch.set_num_threads(2)
+        two = points_in_boxes(points.T.contiguous().T, boxes.repeat(1, 2)[:, :9])
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(one.box, two.box)
+    assert torch.equal(one.counts, two.counts)
+    assert one.box[7:10].tolist() == [-1, -1, -1]
+    exact = reference.points_in_boxes(points, torch.zeros(50_000).long(), boxes, torch.zeros(60).long())
+    assert torch.equal(one.box, exact[0])
