@@ -44,6 +44,8 @@ static const Dim threadIdx{0, 0, 0}, blockIdx{0, 0, 0}, blockDim{1, 1, 1}, gridD
 static inline void __syncthreads() {}
 static inline int __popc(unsigned int x) { return __builtin_popcount(x); }
 template <class T> static T atomicAdd(T* p, T x) { T old = *p; *p += x; return old; }
+template <class T> static T atomicMin(T* p, T x) { T old = *p; *p = x < old ? x : old; return old; }
+template <class T> static T atomicMax(T* p, T x) { T old = *p; *p = x > old ? x : old; return old; }
 template <class T> static T atomicOr(T* p, T x) { T old = *p; *p |= x; return old; }
 """
 
