@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drive.voxels.windows import WINDOW, WindowPartition
 from ops.sparse_conv import Rulebook, sparse_conv
-from ops.window_attention import window_attention
+from ops.transformer_layer import LayerWeights, composed, transformer_layer
 
 
 def sine_code(window: int, channels: int, temperature: float = 1000.0) -> Tensor:
@@ -46,10 +45,20 @@ class WindowLayer(nn.Module):
         self.mlp_norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor, offsets: Tensor) -> Tensor:
-        """x [T, C] in window order, offsets int64 [W + 1] -> [T, C]."""
-        q, k, v = self.qkv(x).view(len(x), 3, self.heads, x.shape[1] // self.heads).unbind(1)
-        x = self.norm(x + self.out(window_attention(q, k, v, offsets).reshape(x.shape)))
-        return self.mlp_norm(x + self.mlp_out(F.gelu(self.mlp_in(x))))
+        """x [T, C] in window order, offsets int64 [W + 1] -> [T, C].
+
+        Inference on a CPU takes the layer in one piece, with bfloat16 products inside torch.autocast to bfloat16.
+        Training keeps what lies between, and a GPU has no kernel for the whole.
+        """
+        modules = self.qkv, self.out, self.norm, self.mlp_in, self.mlp_out, self.mlp_norm
+        weights = LayerWeights(*(p for module in modules for p in (module.weight, module.bias)))
+        epsilons = self.norm.eps, self.mlp_norm.eps
+        if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
+            return composed(x, offsets, weights, self.heads, *epsilons)
+        narrow = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        dtype = torch.bfloat16 if narrow else None
+        eps, mlp_eps = epsilons
+        return transformer_layer(x, offsets, weights, self.heads, eps=eps, mlp_eps=mlp_eps, matmul_dtype=dtype)
 
 
 class NeighbourMix(nn.Module):

@@ -87,14 +87,16 @@ def _transformer_layer(
     x: Tensor, offsets: Tensor, weights: list[Tensor], heads: int, eps: float, mlp_eps: float, bf16: bool
 ) -> Tensor:
     checks.check_offsets("transformer_layer", offsets, x.shape[0])
-    return reference.transformer_layer(x, offsets, weights, heads, eps, mlp_eps, bf16)
+    with torch.autocast(x.device.type, enabled=False):
+        return reference.transformer_layer(x, offsets, weights, heads, eps, mlp_eps, bf16)
 
 
 @torch.library.custom_op("drive_ops::transformer_layer_backward", mutates_args=())
 def _transformer_layer_backward(
     grad: Tensor, x: Tensor, offsets: Tensor, weights: list[Tensor], heads: int, eps: float, mlp_eps: float, bf16: bool
 ) -> list[Tensor]:
-    return reference.transformer_layer_backward(grad, x, offsets, weights, heads, eps, mlp_eps, bf16)
+    with torch.autocast(x.device.type, enabled=False):
+        return reference.transformer_layer_backward(grad, x, offsets, weights, heads, eps, mlp_eps, bf16)
 
 
 @_transformer_layer.register_kernel("cpu")
@@ -103,7 +105,8 @@ def _(x: Tensor, offsets: Tensor, weights: list[Tensor], heads: int, eps: float,
     found = cpu.kernels(x.shape[1], weights[6].shape[0], heads, bf16) if x.dtype == torch.float32 else None
     if found is None:
         linear = F.linear if not bf16 else _torch_bf16_linear if _fast_bf16() else reference.rounded_linear
-        return reference.layer(x, offsets, weights, heads, eps, mlp_eps, linear, window_attention)
+        with torch.autocast("cpu", enabled=False):
+            return reference.layer(x, offsets, weights, heads, eps, mlp_eps, linear, window_attention)
     given, threads = [array(w) for w in weights], torch.get_num_threads()
     out = cpu.forward(found, array(x), array(offsets), given, eps=eps, mlp_eps=mlp_eps, bf16=bf16, threads=threads)
     return tensors(out)
