@@ -17,6 +17,7 @@ OPERATORS = (
     "dilate",
     "pillar_encoder",
     "camera_sample",
+    "deformable_sample",
 )
 
 

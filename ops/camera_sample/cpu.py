@@ -197,11 +197,11 @@ def sample(
     features: np.ndarray, camera: np.ndarray, place: np.ndarray, offsets: np.ndarray, *, mean: bool, threads: int
 ) -> np.ndarray:
     """Float32 features [N, h, w, C] -> [R, C]."""
-    _, h, w, C = features.shape
+    N, h, w, C = features.shape
     out = np.empty((offsets.size - 1, C), np.float32)
     cost = offsets + 0.25 * np.arange(offsets.size)  # a row without pairs is still written
     parts = threading.balanced_parts(cost, threads, ROWS)
-    threading.run(_sample, parts, threads, features.reshape(-1, C), h, w, camera, place, offsets, mean, out)
+    threading.run(_sample, parts, threads, features.reshape(N * h * w, C), h, w, camera, place, offsets, mean, out)
     return out
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ops import camera_sample, nvrtc
+from ops import camera_sample, deformable_sample, nvrtc
 from ops.camera_sample.bench import example
+from ops.deformable_sample.bench import example as deformable_example
 from tests.ops import test_cuda as plain
 
 emulated, same = plain.emulated, plain.same  # one emulation for all operators
@@ -26,3 +27,15 @@ def test_camera_sample(emulated, monkeypatch: pytest.MonkeyPatch) -> None:
         grad = torch.randn_like(out)
         back = camera_sample._sample_backward_cuda(grad, *at, list(maps.shape))
         same([back], [camera_sample.reference.sample_backward(grad.double(), *at, list(maps.shape))], 1e-4)
+
+
+def test_deformable_sample(emulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvrtc, "launch", emulated)
+    value, shapes, at, weights = deformable_example(0)
+    given = value, [size for shape in shapes for size in shape], at, weights
+    exact = [t if isinstance(t, list) else t.double() for t in given]
+    out = deformable_sample._forward_cuda(*given)
+    same([out], [deformable_sample.reference.deformable_sample(*exact)], 1e-5)
+    grad = torch.randn_like(out)
+    back = deformable_sample._backward_cuda(grad, *given)
+    same(back, deformable_sample.reference.deformable_sample_backward(grad.double(), *exact), 1e-4)
