@@ -25,6 +25,9 @@ from drive.scores.submission import global_boxes, write_submission
 from drive.train.weights import load_weights
 from drive.view.bev import draw_bev
 
+Precision = Literal["32", "bf16-mixed"]
+"""Of the forward pass: float32, or matrix products in bfloat16 (about twice as fast on a CPU that has AVX512-BF16)."""
+
 
 @dataclass(frozen=True)
 class TrainedDetector:
@@ -33,6 +36,7 @@ class TrainedDetector:
     experiment: Experiment
     module: nn.Module
     device: torch.device
+    precision: Precision = "32"
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -53,9 +57,12 @@ class TrainedDetector:
         inside = ((scan[:, :3] >= low) & (scan[:, :3] < high)).all(axis=1)
         sample = _sample(np.ascontiguousarray(scan[inside], dtype=np.float32))
         batch = collate([sample]).to(self.device)
+        narrow = self.precision == "bf16-mixed"
         with torch.inference_mode():
-            (detections,) = self.module.decode(self.module(batch))  # type: ignore[operator]
-        return detections
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=narrow):
+                output = self.module(batch)
+            (found,) = self.module.decode(output)  # type: ignore[operator]
+        return Detections(found.boxes.float(), found.scores.float(), found.labels)
 
 
 def _sample(points: np.ndarray) -> FrameSample:
@@ -63,7 +70,7 @@ def _sample(points: np.ndarray) -> FrameSample:
     return FrameSample(points, blank.boxes, blank.labels, blank.velocity_valid, blank.num_points, blank.frame_id)
 
 
-def load(run: str | Path, device: str = "cpu") -> TrainedDetector:
+def load(run: str | Path, device: str = "cpu", precision: Precision = "32") -> TrainedDetector:
     """The detector of a run's folder (``config.json`` and ``weights.safetensors``), ready for inference.
 
     Raises:
@@ -74,7 +81,7 @@ def load(run: str | Path, device: str = "cpu") -> TrainedDetector:
     experiment = Experiment.read(folder / "config.json")
     module = experiment.model.build()
     load_weights(module, folder / "weights.safetensors")
-    return TrainedDetector(experiment, module.eval().to(device), torch.device(device))
+    return TrainedDetector(experiment, module.eval().to(device), torch.device(device), precision)
 
 
 @dataclass(frozen=True)
@@ -95,12 +102,14 @@ class DetectArguments:
     """Draw each scan from above."""
     device: str = "cpu"
     """Torch device."""
+    precision: Literal["32", "bf16-mixed"] = "32"
+    """Of the forward pass; bf16-mixed takes matrix products in bfloat16, faster where the processor has them."""
 
 
 def detect_command(argv: Sequence[str]) -> int:
     """``drive detect``. A scan that cannot be read is listed and makes the exit status 1; the others are done."""
     arguments = tyro.cli(DetectArguments, args=list(argv), prog="drive detect")
-    detector = load(arguments.weights, arguments.device)
+    detector = load(arguments.weights, arguments.device, arguments.precision)
     scans = list_scans(arguments.scans)
     arguments.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, list[dict[str, object]]] = {}

@@ -50,7 +50,7 @@ def test_a_layer_is_post_norm_attention_inside_each_window() -> None:
 def test_a_block_without_shifted_layers_keeps_windows_apart() -> None:
     torch.manual_seed(0)
     coords = torch.tensor([[0, 0, 5, 5], [0, 0, 5, 9], [0, 0, 5, 10]])
-    plain, shifted = (partition_windows(coords, GRID, shift=s) for s in (0, 5))
+    plain, shifted = partition_windows(coords, GRID, shifts=(0, 5))
     neighbours = neighbour_rules(coords, GRID)
     x = torch.randn(3, 16, requires_grad=True)
     block = WindowBlock(16, 2, 32, 1, 0)
@@ -126,3 +126,16 @@ def test_dense_maps_have_the_shape_of_their_stride(out_stride: int, edge: int) -
 def test_a_border_that_the_stride_does_not_divide_is_kept() -> None:
     dense = DenseBackbone(DenseConfig((0, 0), (1, 2), (8, 8), 4, 1), 6)
     assert dense(torch.randn(1, 6, 25, 23)).shape == (1, 8, 25, 23)
+
+
+def test_inference_in_one_piece_is_the_layer_that_was_trained() -> None:
+    torch.manual_seed(0)
+    layer, x, offsets = WindowLayer(64, 4, 128), torch.randn(70, 64), torch.tensor([0, 40, 41, 70])
+    trained = layer(x, offsets)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, offsets), trained, rtol=0, atol=1e-5)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            narrow = layer(x, offsets)
+    assert narrow.dtype == torch.float32
+    # Factors round by 2**-9 each; of outputs of size 1, sums over 64 or 128 products keep about as much.
+    assert 0 < float((narrow - trained).abs().max()) < 0.03
