@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drive.boxes.detector import PillarsConfig, SWFormerConfig
+from drive.boxes.voxel_detector import VoxelConfig
 from drive.errors import UserError
 from drive.samples.config import DataConfig
 from drive.train.config import TrainConfig
@@ -24,7 +25,7 @@ class Experiment:
 
     name: str
     """Names the run's folder."""
-    model: SWFormerConfig | PillarsConfig
+    model: SWFormerConfig | PillarsConfig | VoxelConfig
     data: DataConfig
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0

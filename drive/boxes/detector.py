@@ -1,9 +1,9 @@
-"""The two detectors: SWFormer over sparse voxels, and the dense PointPillars-style baseline beside it."""
+"""SWFormer over sparse voxels, the dense PointPillars-style baseline, and what all detectors share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,9 @@ from drive.voxels.scatter import scatter_bev
 from drive.voxels.voxelize import voxelize_points
 from drive.voxels.windows import partition_windows
 from ops.segment import segment_mean
+
+if TYPE_CHECKING:
+    from drive.boxes.voxel_detector import VoxelConfig
 
 
 @dataclass(frozen=True)
@@ -115,9 +118,9 @@ class DetectorOutput:
 
 
 class Detector(nn.Module):
-    """What both detectors share: losses and decoding of a DetectorOutput."""
+    """What all detectors share: losses and decoding of a DetectorOutput."""
 
-    def __init__(self, config: SWFormerConfig | PillarsConfig) -> None:
+    def __init__(self, config: SWFormerConfig | PillarsConfig | VoxelConfig) -> None:
         super().__init__()
         self.config = config
         self.labels = class_indices(config.classes, config.groups)
@@ -202,20 +205,17 @@ class SWFormerDetector(Detector):
         )
 
 
-class PillarsDetector(Detector):
-    """Points -> pillars -> dense bird's-eye map -> convolutions -> centre heads (PointPillars with a centre head)."""
+class DenseDetector(Detector):
+    """A detector whose centre heads read every cell of a bird's-eye map."""
 
-    config: PillarsConfig
+    config: PillarsConfig | VoxelConfig
 
-    def __init__(self, config: PillarsConfig) -> None:
+    def __init__(self, config: PillarsConfig | VoxelConfig, head_grid: GridSpec, channels: int) -> None:
+        """channels: of the map that :meth:`answer` is given, on head_grid."""
         super().__init__(config)
-        self.grid, self.head_grid = config.grid, config.grid.at_stride(config.dense.out_stride)
-        if any(cells % config.dense.out_stride for cells in self.grid.shape[1:]):
-            raise ValueError(f"grid {self.grid.shape} does not divide by the head's stride {config.dense.out_stride}")
-        self.encoder = config.encoder.build(config.channels)
-        self.backbone = DenseBackbone(config.dense, config.channels)
+        self.grid, self.head_grid = config.grid, head_grid
         self.shared = nn.Sequential(
-            nn.Conv2d(self.backbone.out_channels, config.head_channels, 3, padding=1, bias=False),
+            nn.Conv2d(channels, config.head_channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(config.head_channels, eps=1e-3, momentum=0.05),
             nn.ReLU(inplace=True),
         )
@@ -224,11 +224,9 @@ class PillarsDetector(Detector):
             CentreHead(config.head_channels, config.head_channels, g, config.head_norm, centre_z) for g in config.groups
         )
 
-    def forward(self, batch: FrameBatch) -> DetectorOutput:
-        frames = batch.batch_size
-        voxels = voxelize_points(batch.points, batch.point_batch, self.grid, frames)
-        bev = scatter_bev(self.encoder(voxels), voxels.coords, self.grid, frames)
-        x = self.shared(self.backbone(bev)).permute(0, 2, 3, 1)
+    def answer(self, bev: Tensor, frames: int) -> DetectorOutput:
+        """The heads' answers at every cell of a map [B, channels, ny, nx]."""
+        x = self.shared(bev).permute(0, 2, 3, 1)
         cells = x.reshape(-1, x.shape[3])
         coords = self.head_grid.coords(torch.arange(len(cells), device=cells.device))
         anchors = self.head_grid.centres(coords)
@@ -237,3 +235,22 @@ class PillarsDetector(Detector):
             heat, regression = head(cells)
             groups.append(GroupOutput(group, labels, self.head_grid, coords, heat, regression, anchors))
         return DetectorOutput(frames, tuple(groups))
+
+
+class PillarsDetector(DenseDetector):
+    """Points -> pillars -> dense bird's-eye map -> convolutions -> centre heads (PointPillars with a centre head)."""
+
+    config: PillarsConfig
+
+    def __init__(self, config: PillarsConfig) -> None:
+        stride = config.dense.out_stride
+        if any(cells % stride for cells in config.grid.shape[1:]):
+            raise ValueError(f"grid {config.grid.shape} does not divide by the head's stride {stride}")
+        super().__init__(config, config.grid.at_stride(stride), config.dense.up_channels * len(config.dense.layers))
+        self.encoder = config.encoder.build(config.channels)
+        self.backbone = DenseBackbone(config.dense, config.channels)
+
+    def forward(self, batch: FrameBatch) -> DetectorOutput:
+        frames = batch.batch_size
+        voxels = voxelize_points(batch.points, batch.point_batch, self.grid, frames)
+        return self.answer(self.backbone(scatter_bev(self.encoder(voxels), voxels.coords, self.grid, frames)), frames)

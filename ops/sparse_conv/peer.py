@@ -72,7 +72,8 @@ def convolve(x: Tensor, weight: Tensor, rules: SpconvRules) -> tuple[Tensor, Ten
     layer = rules.layer(*weight.shape[1:])
     layer.weight = weight.unflatten(0, tuple(rules.kernel_size)).permute(4, 0, 1, 2, 3).contiguous()
     layer.train(torch.is_grad_enabled())
-    given = spconv.SparseConvTensor(x, rules.coords_in, rules.shape_in, rules.batch_size)
+    # It reads memory as if it were contiguous, whatever the strides.
+    given = spconv.SparseConvTensor(x.contiguous(), rules.coords_in.contiguous(), rules.shape_in, rules.batch_size)
     given.indice_dict = rules.known
     out = layer(given)
     return out.features, out.indices, list(out.spatial_shape)
