@@ -18,6 +18,7 @@ OPERATORS = (
     "pillar_encoder",
     "camera_sample",
     "deformable_sample",
+    "lift_pool",
 )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ops import camera_sample, deformable_sample, nvrtc
+from ops import camera_sample, deformable_sample, lift_pool, nvrtc
 from ops.camera_sample.bench import example
 from ops.deformable_sample.bench import example as deformable_example
+from ops.lift_pool.bench import example as lift_example
 from tests.ops import test_cuda as plain
 
 emulated, same = plain.emulated, plain.same  # one emulation for all operators
@@ -39,3 +40,16 @@ def test_deformable_sample(emulated, monkeypatch: pytest.MonkeyPatch) -> None:
     grad = torch.randn_like(out)
     back = deformable_sample._backward_cuda(grad, *given)
     same(back, deformable_sample.reference.deformable_sample_backward(grad.double(), *exact), 1e-4)
+
+
+def test_lift_pool(emulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvrtc, "launch", emulated)
+    depth, context, plan = lift_example(0)
+    maps = context.permute(0, 2, 3, 1)
+    order = plan.occupied, plan.offsets, plan.place, plan.pixel
+    out = lift_pool._forward_cuda(depth, maps, plan.cells, *order, 1600)
+    same([out], [lift_pool.reference.lift_pool(depth.double(), maps.double(), plan.cells, 1600)], 1e-5)
+    grad = torch.randn_like(out)
+    back = lift_pool._backward_cuda(grad, depth, maps, plan.cells)
+    exact = grad.double(), depth.double(), maps.double(), plan.cells
+    same(back, lift_pool.reference.lift_pool_backward(*exact), 1e-5)
