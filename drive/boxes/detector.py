@@ -183,8 +183,8 @@ class SWFormerDetector(Detector):
             always = None if target is None else target[:, columns].any(1)
             keep, left_out = keep_voxels(score.detach(), voxels.coords, frames, config.foreground, always)
             tokens, cues, coords, anchors = diffusion(x, score, keep, places, voxels.coords, grid, frames)
-            plain = partition_windows(coords, grid, config.backbone.window)
-            shifted = partition_windows(coords, grid, config.backbone.window, shift=config.backbone.window // 2)
+            window = config.backbone.window
+            plain, shifted = partition_windows(coords, grid, window, shifts=(0, window // 2))
             near = neighbour_rules(coords, grid) if config.backbone.neighbour_mix else None
             tokens = block(tokens, plain, shifted, near)
             heat, regression = head(torch.cat((tokens, cues), 1))

@@ -28,7 +28,7 @@ class RowNorm(nn.Module):
         """(scale, shift), each [channels], where the norm is a fixed scale and shift of every row: batch norm outside
         training. None where it depends on the rows (batch norm in training, layer norm)."""
         norm = self.norm
-        if not isinstance(norm, nn.BatchNorm1d) or self.training:
+        if not isinstance(norm, nn.BatchNorm1d) or norm.training:
             return None
         assert norm.running_mean is not None
         assert norm.running_var is not None

@@ -11,6 +11,7 @@ from drive.features.attention import WindowBlock
 from drive.voxels.grid import STRIDES
 from drive.voxels.levels import Level
 from drive.voxels.windows import WINDOW
+from ops.downscale import upsample
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Fusion(nn.Module):
         )
 
     def forward(self, fine: Tensor, coarse: Tensor, level: Level) -> Tensor:
-        x = self.fine(fine) + self.coarse(coarse).index_select(0, level.parent)
+        x = self.fine(fine) + upsample(self.coarse(coarse), level.parent)
         return self.block(x, level.windows, level.shifted, level.neighbours if self.mix else None)
 
 
@@ -76,7 +77,7 @@ class SWFormer(nn.Module):
         """x [V, C] of the finest level -> [V, C] of the finest level."""
         scales: list[Tensor] = []
         for block, level in zip(self.blocks, levels, strict=True):
-            x = x.index_select(0, level.chosen) if scales else x
+            x = upsample(x, level.chosen) if scales else x
             x = block(x, level.windows, level.shifted, level.neighbours if self.mix else None)
             scales.append(x)
         for fusion, fine, level in reversed(list(zip(self.fusions, scales, levels, strict=False))):

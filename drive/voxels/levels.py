@@ -12,7 +12,8 @@ from torch import Tensor
 
 from drive.voxels.grid import STRIDES, GridSpec
 from drive.voxels.neighbours import neighbour_rules
-from drive.voxels.windows import WINDOW, WindowPartition, partition_windows
+from drive.voxels.windows import WINDOW, WindowPartition, partition_scales
+from ops.downscale import downscale
 from ops.sparse_conv import Rulebook
 
 
@@ -39,34 +40,6 @@ class Level:
         return neighbour_rules(self.coords, self.grid)
 
 
-def choose_nearest(coords: Tensor, ratio: int, grid: GridSpec, coarse: GridSpec) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut the grid into ratio x ratio cells and choose in each the voxel nearest the cell's centre.
-
-    coords: int64 [V, 4] at ``grid``. Ties go to the lowest linear key (y first, then x).
-    Returns coarse coords [U, 4] in key order, chosen [U] rows of ``coords``, parent [V] rows of the result.
-    """
-    device = coords.device
-    local = torch.arange(ratio, device=device)
-    # Doubled offsets keep the distances whole numbers: ties are exact.
-    offset2 = (2 * local - (ratio - 1)) ** 2
-    distance2 = (offset2[:, None] + offset2[None, :]).flatten()
-    rank = torch.empty_like(distance2)
-    rank[torch.argsort(distance2, stable=True)] = torch.arange(ratio * ratio, device=device)
-
-    up = coords.clone()
-    up[:, 2:] = coords[:, 2:] // ratio
-    inside = coords[:, 2:] - up[:, 2:] * ratio
-    cell_rank = rank[inside[:, 0] * ratio + inside[:, 1]]
-    key = coarse.key(up)
-    sorted_key, order = torch.sort(key * (ratio * ratio) + cell_rank)
-    cell, group = torch.unique_consecutive(sorted_key // (ratio * ratio), return_inverse=True)
-    first = torch.ones_like(group, dtype=torch.bool)
-    first[1:] = group[1:] != group[:-1]
-    parent = torch.empty_like(group)
-    parent[order] = group
-    return coarse.coords(cell), order[first], parent
-
-
 def build_levels(
     coords: Tensor, grid: GridSpec, strides: Sequence[int] = STRIDES, window: int = WINDOW
 ) -> tuple[Level, ...]:
@@ -80,19 +53,14 @@ def build_levels(
         if stride % fine_stride:
             raise ValueError(f"stride {stride} is not a multiple of the finer stride {fine_stride}")
         fine, fine_coords, _ = pyramid[-1]
-        coarse = grid.at_stride(stride)
-        up, chosen, parent = choose_nearest(fine_coords, stride // fine_stride, fine, coarse)
+        up, chosen, parent = downscale(fine_coords, stride // fine_stride, fine.shape)
         parents.append(parent)
-        pyramid.append((coarse, up, chosen))
+        pyramid.append((grid.at_stride(stride), up, chosen))
     parents.append(torch.zeros(0, dtype=torch.int64, device=coords.device))
+    windows = partition_scales(
+        [cells for _, cells, _ in pyramid], [spec for spec, _, _ in pyramid], window, shifts=(0, window // 2)
+    )
     return tuple(
-        Level(
-            spec,
-            level_coords,
-            chosen,
-            parent,
-            partition_windows(level_coords, spec, window, shift=0),
-            partition_windows(level_coords, spec, window, shift=window // 2),
-        )
-        for (spec, level_coords, chosen), parent in zip(pyramid, parents, strict=True)
+        Level(spec, level_coords, chosen, parent, plain, shifted)
+        for (spec, level_coords, chosen), parent, (plain, shifted) in zip(pyramid, parents, windows, strict=True)
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from drive.voxels.grid import GridSpec
+from ops.window_partition import window_partition
 
 # Cells a window edge at every scale (spec 1.5, paper).
 WINDOW = 10
@@ -30,23 +31,19 @@ class WindowPartition:
     window: int
 
 
-def partition_windows(coords: Tensor, grid: GridSpec, window: int = WINDOW, *, shift: int = 0) -> WindowPartition:
-    """Group coords [V, 4] by floor((x + shift) / window), the same in y, frame by frame.
+def partition_windows(
+    coords: Tensor, grid: GridSpec, window: int = WINDOW, *, shifts: Sequence[int] = (0,)
+) -> tuple[WindowPartition, ...]:
+    """Group coords [V, 4] by floor((x + shift) / window), the same in y, frame by frame: a partition a shift.
 
     Nothing wraps round the border: border windows are smaller. Levels of z share a window.
     """
-    nz, ny, nx = grid.shape
-    wide, high = (nx + shift) // window + 1, (ny + shift) // window + 1
-    batch, z, y, x = coords.unbind(1)
-    y, x = y + shift, x + shift
-    window_y, window_x = y // window, x // window
-    cell = (y - window_y * window) * window + (x - window_x * window)
-    area = window * window
-    key = (((batch * high + window_y) * wide + window_x) * area + cell) * nz + z
-    sorted_key, order = torch.sort(key)
-    inverse = torch.empty_like(order)
-    inverse[order] = torch.arange(len(order), device=order.device)
-    _, counts = torch.unique_consecutive(sorted_key // (area * nz), return_counts=True)
-    offsets = torch.zeros(len(counts) + 1, dtype=torch.int64, device=coords.device)
-    torch.cumsum(counts, 0, out=offsets[1:])
-    return WindowPartition(order, inverse, offsets, sorted_key // nz % area, window)
+    return partition_scales([coords], [grid], window, shifts=shifts)[0]
+
+
+def partition_scales(
+    coords: Sequence[Tensor], grids: Sequence[GridSpec], window: int = WINDOW, *, shifts: Sequence[int]
+) -> list[tuple[WindowPartition, ...]]:
+    """`partition_windows` of several scales at once: for each a partition a shift."""
+    found = window_partition(coords, [grid.shape for grid in grids], window, shifts)
+    return [tuple(WindowPartition(*windows, window) for windows in scale) for scale in found]

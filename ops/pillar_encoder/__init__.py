@@ -29,7 +29,8 @@ def pillar_max(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor) 
 
     An empty segment gives 0. A NaN in a segment's rows makes the channels that it reaches NaN. The first of equals
     takes the gradient; a maximum of 0 passes none. Differentiable once in features, weight and bias. float32 has
-    kernels, float64 takes the torch reference. ValueError: dtypes, shapes, offsets that do not split the rows, P >= 2**31.
+    kernels, float64 takes the torch reference. ValueError: dtypes, shapes, offsets that do not split the rows, or
+    2**31 rows.
     """
     check_layer("pillar_max", features, offsets, weight, bias)
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (features, weight, bias))

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drive.voxels.grid import STRIDES, GridSpec
-from drive.voxels.levels import build_levels, choose_nearest
+from drive.voxels.levels import build_levels
+from ops.downscale import downscale
 
 GRID = GridSpec((0.0, 0.0, 0.0, 640.0, 640.0, 1.0), (1.0, 1.0, 1.0))
 
@@ -19,7 +20,7 @@ def rows(*cells: tuple[int, int, int]) -> torch.Tensor:
 
 def test_ties_of_a_two_by_two_cell_go_to_the_lowest_key() -> None:
     coords = rows((0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 0, 2), (0, 1, 2))
-    up, chosen, parent = choose_nearest(coords, 2, GRID, GRID.at_stride(2))
+    up, chosen, parent = downscale(coords, 2, GRID.shape)
     assert up.tolist() == [[0, 0, 0, 0], [0, 0, 0, 1]]
     assert coords[chosen].tolist() == [[0, 0, 0, 1], [0, 0, 0, 2]]
     assert parent.tolist() == [0, 1, 0, 0, 1]
@@ -28,19 +29,19 @@ def test_ties_of_a_two_by_two_cell_go_to_the_lowest_key() -> None:
 def test_the_voxel_nearest_the_centre_of_a_four_by_four_cell_wins() -> None:
     # (2, 2) is 0.71 cells from the centre (1.5, 1.5), (0, 1) is 1.58, (3, 3) is 2.12.
     coords = rows((0, 0, 1), (0, 2, 2), (0, 3, 3))
-    _, chosen, _ = choose_nearest(coords, 4, GRID, GRID.at_stride(4))
+    _, chosen, _ = downscale(coords, 4, GRID.shape)
     assert coords[chosen].tolist() == [[0, 0, 2, 2]]
 
 
 def test_equal_distances_in_a_four_by_four_cell_go_to_the_lowest_key() -> None:
     coords = rows((0, 1, 2), (0, 2, 1), (0, 2, 2))
-    _, chosen, _ = choose_nearest(coords, 4, GRID, GRID.at_stride(4))
+    _, chosen, _ = downscale(coords, 4, GRID.shape)
     assert coords[chosen].tolist() == [[0, 0, 1, 2]]
 
 
 def test_frames_never_mix() -> None:
     coords = rows((0, 0, 0), (1, 0, 0), (1, 0, 1))
-    up, chosen, parent = choose_nearest(coords, 2, GRID, GRID.at_stride(2))
+    up, chosen, parent = downscale(coords, 2, GRID.shape)
     assert up.tolist() == [[0, 0, 0, 0], [1, 0, 0, 0]]
     assert chosen.tolist() == [0, 1]
     assert parent.tolist() == [0, 1, 1]

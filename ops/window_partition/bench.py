@@ -1,0 +1,105 @@
+"""This operator beside its peers (`python -m ops bench`): row 2a, torch's sort and SST's bucketing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ops.downscale import downscale
+from ops.pair import Pair
+from ops.scans import WAYMO_PILLARS, scan
+from ops.voxelize import grid_shape, voxelize
+from ops.window_partition import reference, window_partition
+
+WINDOW = 10
+BUCKETS = (16, 32, 64, 100)
+
+
+def example(seed: int = 0) -> tuple[list[Tensor], list[tuple[int, int, int]], int, tuple[int, int]]:
+    """Small arguments of `window_partition`: two scales and two shifts."""
+    g = torch.Generator().manual_seed(seed)
+    shapes = [(1, 37, 44), (2, 12, 9)]
+    return [torch.nonzero(torch.rand(2, *shape, generator=g) < 0.3) for shape in shapes], shapes, WINDOW, (0, 5)
+
+
+def scales(coords: Tensor, shape: tuple[int, int, int]) -> tuple[list[Tensor], list[tuple[int, int, int]]]:
+    """The five scales of a SWFormer: cells and grid shapes."""
+    cells, shapes = [coords], [shape]
+    for ratio in (2, 2, 4, 2):
+        cells.append(downscale(cells[-1], ratio, shapes[-1]).coords)
+        nz, ny, nx = shapes[-1]
+        shapes.append((nz, -(-ny // ratio), -(-nx // ratio)))
+    return cells, shapes
+
+
+def sst_bucketing(coords: Tensor, shape: tuple[int, int, int], shift: int) -> list[tuple[Tensor, Tensor]]:
+    """SST's way: the tokens of windows of similar size, and each one's place in its padded batch, bucket by bucket.
+
+    Written anew from the published algorithm (window numbers, numbers inside a window, relabelled windows a bucket).
+    """
+    _, ny, nx = shape
+    wide, high = (nx - 1 + shift) // WINDOW + 1, (ny - 1 + shift) // WINDOW + 1
+    y, x = (coords[:, 2] + shift) // WINDOW, (coords[:, 3] + shift) // WINDOW
+    number = (coords[:, 0] * high + y) * wide + x
+    size = torch.bincount(number)[number]
+    found = []
+    for low, top in zip((0, *BUCKETS), BUCKETS, strict=False):
+        tokens = ((size > low) & (size <= top)).nonzero()[:, 0]
+        _, window = torch.unique(number[tokens], return_inverse=True)
+        by_window, order = torch.sort(window, stable=True)
+        starts = torch.cat((by_window.new_zeros(1), torch.bincount(by_window).cumsum(0)[:-1]))
+        inner = torch.empty_like(order)
+        inner[order] = torch.arange(len(order)) - starts[by_window]
+        found.append((tokens, window * top + inner))
+    return found
+
+
+def _same_as_sst(shape: tuple[int, int, int]) -> Callable[[Any, Any], None]:
+    """Every bucket's padded batch holds our windows of that size, in our order."""
+
+    def check(ours: Any, theirs: list[tuple[Tensor, Tensor]]) -> None:
+        ((windows,),) = ours
+        counts, starts = windows.offsets.diff(), windows.offsets[:-1]
+        for (tokens, place), low, top in zip(theirs, (0, *BUCKETS), BUCKETS, strict=False):
+            mine = ((counts > low) & (counts <= top)).nonzero()[:, 0]
+            rows = torch.full((len(mine) * top,), -1)
+            rows[place] = tokens
+            for row, begin, count in zip(rows.view(-1, top), starts[mine].tolist(), counts[mine].tolist(), strict=True):
+                assert torch.equal(row[:count], windows.order[begin : begin + count]), "window_partition: SST differs"
+
+    return check
+
+
+def pairs() -> Iterator[Pair]:
+    """Comparisons, the peer's output checked before either is timed."""
+    points = scan(64, 2770)
+    coords = voxelize(points, torch.zeros(len(points), dtype=torch.int64), *WAYMO_PILLARS, 1).coords
+    shape = grid_shape(*WAYMO_PILLARS)
+    size = f"{len(coords) / 1000:.1f}k cells"
+    yield Pair(
+        f"windows of {size}, one scale and shift",
+        "torch sort + unique_consecutive",
+        lambda: window_partition([coords], [shape], WINDOW)[0][0],
+        lambda: reference.partition(coords, shape, WINDOW, 0),
+        goal=6.0,
+    )
+    yield Pair(
+        f"windows of {size}, one scale and shift",
+        "SST's bucketing in torch",
+        lambda: window_partition([coords], [shape], WINDOW),
+        lambda: sst_bucketing(coords, shape, 0),
+        same=_same_as_sst(shape),
+        goal=20.0,
+    )
+    cells, shapes = scales(coords, shape)
+    flat = [n for s in shapes for n in s]
+    yield Pair(
+        "windows of five scales, two shifts",
+        "torch sort + unique_consecutive",
+        lambda: [t for scale in window_partition(cells, shapes, WINDOW, (0, 5)) for w in scale for t in w],
+        lambda: reference.window_partition(cells, flat, WINDOW, (0, 5)),
+        goal=6.0,
+    )
