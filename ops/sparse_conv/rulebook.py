@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ops import checks
 from ops.arrays import arrays, tensors
-from ops.sparse_conv import cpu_rules, cuda, reference
+from ops.sparse_conv import cpu_mutual, cpu_rules, cuda, reference
 
 TILE = 512
 """Output rows that are worked on together: their sums and the weights of one offset stay in a core's cache."""
@@ -186,6 +186,9 @@ def _(
     second = first if coords_out.data_ptr() == coords_in.data_ptr() and shape_in == shape_out else arrays(coords_out)[0]
     numbers: Any = {"kernel": tuple(kernel), "stride": tuple(stride), "padding": tuple(padding), "batch": batch_size}
     numbers |= {"shape_in": tuple(shape_in), "shape_out": tuple(shape_out)}
+    if second is first and stride == [1, 1, 1] and padding == [k // 2 for k in kernel] and all(k % 2 for k in kernel):
+        grid: Any = {"shape": tuple(shape_in), "kernel": tuple(kernel), "batch": batch_size}
+        return tensors(cpu_mutual.mutual_rules(first, **grid, tile=TILE, threads=torch.get_num_threads()))
     return tensors(cpu_rules.rules(first, second, **numbers, tile=TILE, threads=torch.get_num_threads()))
 
 

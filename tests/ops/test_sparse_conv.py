@@ -72,7 +72,7 @@ def test_kernels_make_the_reference_s_lists(pure) -> None:
     shape = (6, 20, 70)
     coords = random_voxels(3, 0.25, shape)
     assert len(coords) > 8 * TILE
-    for kernel in ((3, 3, 3), (1, 3, 3), (5, 1, 3)):
+    for kernel in ((3, 3, 3), (1, 3, 3), (5, 1, 3), (1, 1, 1), (3, 5, 1), (1, 1, 5)):
         padding = [k // 2 for k in kernel]
         found = pure(_rules, coords, coords, [*shape], [*shape], [*kernel], [1, 1, 1], padding, 3)
         exact = reference.rules(coords, coords, shape, kernel, (1, 1, 1), padding, TILE)
