@@ -20,7 +20,7 @@ def test_numbers_by_hand(pure) -> None:
     torch.testing.assert_close(out, torch.tensor(expected), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(("heads", "channels"), [(1, 1), (4, 16), (8, 33)])
+@pytest.mark.parametrize(("heads", "channels"), [(1, 1), (4, 16), (8, 33), (5, 128), (20, 8)])
 def test_kernel_equals_reference(heads: int, channels: int, ragged, pure) -> None:
     offsets = ragged(COUNTS)
     P, V = int(offsets[-1]), len(COUNTS)
@@ -28,14 +28,15 @@ def test_kernel_equals_reference(heads: int, channels: int, ragged, pure) -> Non
     pooled, logsumexp = pure(_point_attention, scores, values, offsets)
     exact = reference.point_attention(scores.double(), values.double(), offsets)
     # Weights sum to 1, values are below 5: 1000 additions in float32 err below 1000 * 6e-8 * 5 at the very worst.
-    torch.testing.assert_close(pooled.double(), exact[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(pooled.double(), exact[0], rtol=0, atol=3e-5)
     torch.testing.assert_close(logsumexp.double(), exact[1], rtol=1e-6, atol=1e-5)
     back = pure(_point_attention_backward, grad, scores, values, offsets, pooled, logsumexp)
     exact_back = reference.point_attention_backward(
         grad.double(), scores.double(), values.double(), offsets, *(t.double() for t in exact)
     )
     for ours, theirs in zip(back, exact_back, strict=True):
-        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
+        # A dot product of 128 channels of size 1 errs by up to 128 * 6e-8 * 4.
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=3e-5)
 
 
 def test_gradient_and_operator_rules(ragged, opcheck) -> None:
