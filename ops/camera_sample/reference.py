@@ -34,7 +34,7 @@ def project(
     if best and table.shape[0]:
         chosen = torch.zeros_like(seen)
         seen &= chosen.scatter_(1, margins.argmax(1, keepdim=True), True)
-    point, camera = seen.nonzero().unbind(1)
+    point, camera = (column.clone() for column in seen.nonzero().unbind(1))  # an operator's outputs share no memory
     offsets = torch.cat([point.new_zeros(1), seen.sum(1).cumsum(0)])
     return point, camera, places[point, camera].float(), depths[point, camera].float(), offsets
 
