@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
-from ops import nvrtc, rotated_iou, rotated_nms
+from ops import assignment, nvrtc, rotated_iou, rotated_nms
+from ops.assignment.bench import example as tracks_and_detections
+from ops.assignment.bench import totals
 from ops.rotated_iou.bench import example
 from ops.rotated_nms.bench import example as crowded
+from tests.ops import test_cuda as plain
 
-_spec = importlib.util.spec_from_file_location("_cuda_shared", Path(__file__).with_name("test_cuda.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_shared = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_shared)
-emulated, same = _shared.emulated, _shared.same
+emulated, same = plain.emulated, plain.same  # one emulation for all operators
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +38,23 @@ def test_rotated_nms() -> None:
     wanted = rotated_nms.reference.rotated_nms(boxes, scores, groups, torch.tensor(limits, dtype=torch.float64))
     assert torch.equal(kept, wanted)
     assert 50 < len(kept) < 190
+
+
+def test_assignment() -> None:
+    tracks, detections = tracks_and_detections(90, 0, 2.5)
+    bounds = torch.tensor([0, 30, 30, 90])
+    root = torch.randn(90, 2, 2, dtype=torch.float64)
+    spread = root @ root.mT + torch.eye(2, dtype=torch.float64)
+    gates = torch.full((90,), 5.0, dtype=torch.float64)
+    for covariance in (spread, spread[:0]):
+        given = tracks, detections, gates, covariance, 1, bounds, bounds
+        among = assignment._candidates_cuda(*given)
+        same(among, assignment.reference.candidates(*given), 1e-9)
+    listed = assignment.Candidates(*among)
+    found = assignment.Matching(*assignment._assign_cuda(bounds, *among, 90, None))
+    wanted = assignment.Matching(*assignment.reference.assign(bounds, *among, 90, None))
+    for x, y in zip(totals(listed, found), totals(listed, wanted), strict=True):
+        assert float(x) == pytest.approx(float(y), rel=1e-12)
+    for order in (bounds[:0], torch.cat([torch.randperm(30), 30 + torch.randperm(60)])):
+        taken = assignment._assign_cuda(bounds, *among, 90, order)
+        same(taken, assignment.reference.assign(bounds, *among, 90, order))
