@@ -1,8 +1,8 @@
 """Lift pooling: image features spread along their rays by depth probability and summed in bird's-eye cells.
 
 Lift-Splat (arXiv 2008.05711) with BEVFusion's interval reduction (arXiv 2205.13542, section 3.2): frustum places are
-sorted by cell once for a calibration (`plan_lift`), and the caller keeps the plan as long as calibration and augmentation
-stay; every cell then adds its own interval. The product of depth and context is never stored.
+sorted by cell once (`plan_lift`); the caller keeps the plan while calibration and augmentation stay; then every cell
+adds its own interval. The product of depth and context is never stored.
 """
 
 from collections.abc import Sequence
@@ -49,6 +49,8 @@ def plan_lift(cells: Tensor, grid: tuple[int, int, int, int]) -> LiftPlan:
     ValueError: dtype, a cell outside the grid.
     """
     checks.check_index("lift_pool", "cells", cells, 4)
+    if cells.is_meta:
+        raise ValueError("lift_pool: a plan needs the values of cells, which a tensor on 'meta' does not have")
     if len(grid) != 4 or min(grid) < 0:
         raise ValueError(f"lift_pool: grid must be (frames, nz, ny, nx), got {grid}")
     frames, nz, ny, nx = grid
