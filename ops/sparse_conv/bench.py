@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ops.pair import Pair
 from ops.scans import WAYMO_VOXELS, scan
-from ops.sparse_conv import Rulebook, peer, sparse_conv, strided_rules, submanifold_rules
+from ops.sparse_conv import Rulebook, peer, reference, sparse_conv, strided_rules, submanifold_rules
 from ops.voxelize import grid_shape, voxelize
 
 # The sparse encoder of CenterPoint-Voxel: (rules, input channels, output channels). Its grid has one layer in z more.
@@ -126,6 +126,17 @@ def _same_rows(allowed: float) -> Callable[[Any, Any], None]:
     return check
 
 
+def _same_rules(ours: Rulebook, theirs: Any) -> None:
+    """Compares our lists with spconv's 13 (the others follow from them)."""
+    offset = reference.offset_of_pair(ours.starts, 27)
+    for k in range(13):
+        pairs = theirs[0][:, k, : int(theirs[1][k])]
+        mine = torch.stack((ours.inputs[offset == k], ours.outputs[offset == k]))
+        assert torch.equal(mine, pairs[:, torch.argsort(pairs[1])]), (
+            f"sparse_conv: spconv has other pairs at offset {k}"
+        )
+
+
 @torch.no_grad()
 def _one_layer(channels: int, coords: Tensor, shape: tuple[int, int, int], goal: float) -> Iterator[Pair]:
     weight = torch.randn(27, channels, channels) / channels**0.5
@@ -141,7 +152,7 @@ def _one_layer(channels: int, coords: Tensor, shape: tuple[int, int, int], goal:
 
     there = theirs if peer.installed() else None
     yield Pair(f"{name}, rulebook", "spconv CPU (Native)", ours, there, same=_same_rows(1e-5), goal=goal)
-    offset = torch.repeat_interleave(torch.arange(len(rules.starts) - 1) % 27, rules.starts.diff())
+    offset = reference.offset_of_pair(rules.starts, 27)
     lists = [(rules.inputs[offset == k].long(), rules.outputs[offset == k].long()) for k in range(27)]
     given = partial(_gather_add, x, weight, lists)
     yield Pair(name, "torch gather, mm, index_add", lambda: [sparse_conv(x, weight, rules)], given, 1e-3)
@@ -152,21 +163,10 @@ def pairs(points: Tensor | None = None) -> Iterator[Pair]:
     """Rows 3a to 3c on a synthetic scan, or on the given points [P, 5]."""
     points = scan(64, 2770) if points is None else points
     coords, shape = _voxels(points)
-    known = coords.int()
 
-    def spconv_rulebook() -> Any:
-        rules = peer.SpconvRules("submanifold", "subm1", known, list(shape), 1, known={})
-        return peer.convolve(torch.zeros(len(known), 1), torch.zeros(27, 1, 1), rules)
-
-    def ours() -> Any:
-        return submanifold_rules(coords, shape, 1)
-
-    def same(ours: Rulebook, _: Any) -> None:
-        """Both rulebooks are compared by what the layers below compute with them."""
-        assert len(ours.coords_out) == len(known)
-
-    there = spconv_rulebook if peer.installed() else None
-    yield Pair("rulebook of 27 offsets", "spconv CPU, with a layer of 1 channel", ours, there, same=same, goal=5.0)
+    there: Any = partial(peer.rulebook, coords.int().contiguous(), shape, 1) if peer.installed() else None
+    ours = partial(submanifold_rules, coords, shape, 1)
+    yield Pair("rulebook of 27 offsets", "spconv CPU get_indice_pairs", ours, there, same=_same_rules, goal=5.0)
     yield from _one_layer(64, coords, shape, 3.0)
     yield from _one_layer(16, coords, shape, 3.0)
     x, layers = torch.randn(len(coords), 5), weights()

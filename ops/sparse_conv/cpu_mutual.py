@@ -112,6 +112,8 @@ def mutual_rules(
     column, row_start = index_rows(coords, shape, batch)
     V, K = coords.shape[0], kernel[0] * kernel[1] * kernel[2]
     tiles, half = -(-V // tile), K // 2
+    if not tiles:
+        return np.empty(0, np.int32), np.empty(0, np.int32), np.zeros(1, np.int64)
     near, count = np.empty((2, half, tiles * tile), np.int32), np.zeros((tiles, K), np.int64)
     count[:, half] = np.minimum(V - np.arange(tiles) * tile, tile)
     by_tile = threading.even_parts(tiles, threads, max(1, GRAIN // tile))

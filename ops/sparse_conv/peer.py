@@ -77,3 +77,19 @@ def convolve(x: Tensor, weight: Tensor, rules: SpconvRules) -> tuple[Tensor, Ten
     given.indice_dict = rules.known
     out = layer(given)
     return out.features, out.indices, list(out.spatial_shape)
+
+
+def rulebook(coords: Tensor, shape: Sequence[int], batch_size: int) -> tuple[Tensor, Tensor]:
+    """spconv's own pairs of a submanifold convolution of 27 offsets: int32 [2, 27, V], and how many of each count.
+
+    coords: int32 [V, 4], contiguous. It lists the first 13 offsets; the others are the same pairs turned round, the
+    middle one is each voxel with itself.
+    """
+    spconv = _spconv()
+    find = importlib.import_module("spconv.pytorch.ops").get_indice_pairs
+    three, ones, zeros = [3] * 3, [1] * 3, [0] * 3
+    algorithm = spconv.ConvAlgo.Native
+    _, pairs, counts = find(
+        coords, batch_size, list(shape), algorithm, three, ones, ones, ones, zeros, subm=True, transpose=False
+    )
+    return pairs, counts
