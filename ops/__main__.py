@@ -1,4 +1,4 @@
-"""`python -m ops table | check [--cuda] | bench [threads [operator ...]]`: the kernels in use, whether they are right, how fast."""
+"""The kernels in use, whether they are right, how fast (see USAGE)."""
 
 import sys
 
@@ -7,7 +7,7 @@ import torch
 from ops import enable_unproven_cuda, kernels_in_use
 from ops.kernels import OPERATORS
 
-USAGE = "usage: python -m ops table | check [--cuda] | bench [threads [operator ...]]"
+USAGE = "usage: python -m ops table | check [--cuda] | bench [threads [operator ...]] | bench --cuda"
 
 
 def main(arguments: list[str]) -> int:
@@ -17,15 +17,20 @@ def main(arguments: list[str]) -> int:
         for row in kernels_in_use():
             print(f"{row.op:18s}{row.device:6s}{row.kernel:28s}{row.reason}")
         return 0
+    if rest == ["--cuda"] and verb in ("check", "bench"):
+        if not torch.cuda.is_available():
+            print("error: --cuda: torch sees no GPU here; run it on a machine with one", file=sys.stderr)
+            return 2
+        enable_unproven_cuda()
     if verb == "check" and rest in ([], ["--cuda"]):
         from ops.check import failures
 
-        if rest:
-            if not torch.cuda.is_available():
-                print("error: --cuda: torch sees no GPU here; run it on a machine with one", file=sys.stderr)
-                return 2
-            enable_unproven_cuda()
         return int(failures("cuda" if rest else "cpu") > 0)
+    if verb == "bench" and rest == ["--cuda"]:
+        from ops import bench_device
+
+        print(bench_device.table(bench_device.measure("cuda"), "cuda"))
+        return 0
     if verb == "bench" and (not rest or (rest[0].isdigit() and int(rest[0]) > 0 and set(rest[1:]) <= set(OPERATORS))):
         from ops.bench import measure, table
 

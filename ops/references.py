@@ -12,18 +12,18 @@ from ops.kernels import OPERATORS
 
 
 @contextmanager
-def reference_kernels() -> Iterator[int]:
-    """Inside, every operator takes its torch reference on CPU tensors. Yields how many calls that concerns."""
+def reference_kernels(device: str = "cpu") -> Iterator[int]:
+    """Inside, every operator takes its torch reference on tensors of "cpu" or "cuda". Yields how many calls change."""
     with ExitStack() as stack:
-        found = [op for name in OPERATORS for op in _operators(f"ops.{name}")]
+        found = [op for name in OPERATORS for op in _operators(f"ops.{name}", device)]
         for op in found:
-            stack.enter_context(op.set_kernel_enabled("cpu", enabled=False))
+            stack.enter_context(op.set_kernel_enabled(device, enabled=False))
         yield len(found)
 
 
-def _operators(module: str) -> list[CustomOpDef]:
-    """Operators of a module that have a kernel of their own for the CPU."""
+def _operators(module: str, device: str) -> list[CustomOpDef]:
+    """Operators of a module that have a kernel of their own for the device."""
     values = vars(importlib.import_module(module)).values()
     # torch has no public way to ask; its own set_kernel_enabled only logs a warning where there is none.
     mine = [v for v in values if isinstance(v, CustomOpDef) and v._init_fn.__module__ == module]
-    return [op for op in mine if "cpu" in op._backend_fns]
+    return [op for op in mine if device in op._backend_fns]
