@@ -28,7 +28,7 @@ def test_wheel_contents(tmp_path: Path) -> None:
         str(path.relative_to(REPO))
         for package in top
         for path in (REPO / package).rglob("*")
-        if path.suffix in (".py", ".cu")
+        if path.suffix in (".py", ".cu", ".c", ".h")
     }
     assert in_tree <= set(names), sorted(in_tree - set(names))
 

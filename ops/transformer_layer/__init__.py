@@ -152,7 +152,7 @@ def _in_use() -> tuple[str, str]:
     kernel, reason = native.kernel_in_use(cpu.SOURCE, cpu.defines(128, 256, 8, False))
     if kernel == native.IN_USE:
         return kernel, reason + ("; bfloat16 too" if cpu.fits(128, 256, 8, True) else "; no bfloat16 instructions here")
-    return "torch and window_attention", kernel.removeprefix("numba ").strip("()")
+    return "numba and torch", kernel.removeprefix("numba ").strip("()") + ": torch's products, ops.window_attention"
 
 
 kernels.declare_native("transformer_layer", _in_use)

@@ -1,5 +1,5 @@
 """A whole transformer layer for the CPU in C (kernel.c); there is no numba form: without a compiler the layer is made
-of torch's matrix products and ops.window_attention.
+of plain matrix products and ops.window_attention.
 
 Floor: the layer's matrix products, 2 T (4 C C + 2 C M), at the processor's rate (AVX512-BF16 doubles it).
 """

@@ -81,7 +81,7 @@ def test_the_kernel_in_use_is_the_one_asked_for(either_kernel) -> None:
     assert (found is not None) == (either_kernel == "C")
     assert cpu.kernels(24, 40, 3, False) is None
     row = next(row for row in ops.kernels_in_use() if (row.op, row.device) == ("transformer_layer", "cpu"))
-    assert row.kernel == (native.IN_USE if either_kernel == "C" else "torch and window_attention")
+    assert row.kernel == (native.IN_USE if either_kernel == "C" else "numba and torch")
     assert row.reason
 
 
