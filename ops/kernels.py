@@ -19,6 +19,7 @@ OPERATORS = (
     "pillar_encoder",
     "window_partition",
     "downscale",
+    "centre_targets",
     "camera_sample",
     "deformable_sample",
     "lift_pool",

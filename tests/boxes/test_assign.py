@@ -22,7 +22,9 @@ def box(x: float, y: float, length: float = 4.0, width: float = 2.0, yaw: float 
 
 def assign(coords: torch.Tensor, boxes: torch.Tensor, labels: list[int], scales: list[float], above: float = 0.2):
     batch = torch.zeros(len(boxes), dtype=torch.int64)
-    return assign_centres(coords, GRID, 1, boxes, batch, torch.tensor(labels), torch.tensor(scales), above)
+    return assign_centres(
+        coords, GRID, 1, boxes, batch, torch.tensor(labels, dtype=torch.int64), torch.tensor(scales), above
+    )
 
 
 def test_the_nearest_voxel_has_heat_one_even_where_the_centre_cell_is_empty() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ops import downscale, nvrtc, pillar_encoder, window_partition
+from ops import centre_targets, downscale, nvrtc, pillar_encoder, window_partition
+from ops.centre_targets.bench import example
 from tests.ops.test_cuda import emulated, same
 
 __all__ = ["emulated"]  # a fixture
@@ -40,3 +41,16 @@ def test_downscale_is_right_as_plain_code(emulated, monkeypatch: pytest.MonkeyPa
         for ratio in (2, 4):
             same(downscale._downscale_cuda(coords, ratio, shape), downscale.reference.downscale(coords, ratio, shape))
     same(downscale._downscale_cuda(coords[:0], 2, shape), downscale.reference.downscale(coords[:0], 2, shape))
+
+
+def test_centre_targets_are_right_as_plain_code(emulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvrtc, "launch", emulated)
+    given = example(2)
+    same(centre_targets._centre_targets_cuda(*given), centre_targets.reference.centre_targets(*given), 1e-6)
+    inside = *given[:4], 3, *given[5:9]
+    wanted = centre_targets.reference.foreground_targets(*inside)
+    same([centre_targets._foreground_targets_cuda(*inside)], [wanted])
+    dense = *given[1:4], 3, *given[5:9], 0.1, 2
+    same([centre_targets._gaussian_heat_cuda(*dense)], [centre_targets.reference.gaussian_heat(*dense)], 1e-7)
+    nothing = given[0][:0], *given[1:]
+    same(centre_targets._centre_targets_cuda(*nothing), centre_targets.reference.centre_targets(*nothing))
