@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ops.pair import Pair
+from ops.pair import Pair, with_gradient
 from ops.scans import WAYMO_VOXELS, scan
 from ops.sparse_conv import Rulebook, peer, reference, sparse_conv, strided_rules, submanifold_rules
 from ops.voxelize import grid_shape, voxelize
@@ -156,6 +156,9 @@ def _one_layer(channels: int, coords: Tensor, shape: tuple[int, int, int], goal:
     lists = [(rules.inputs[offset == k].long(), rules.outputs[offset == k].long()) for k in range(27)]
     given = partial(_gather_add, x, weight, lists)
     yield Pair(name, "torch gather, mm, index_add", lambda: [sparse_conv(x, weight, rules)], given, 1e-3)
+    learning = with_gradient(lambda a, b: sparse_conv(a, b, rules), x, weight)
+    theirs_too = with_gradient(lambda a, b: _gather_add(a, b, lists)[0], x, weight)
+    yield Pair(f"{name}, gradients", "torch gather, mm, index_add", learning, theirs_too, 0.05)
 
 
 @torch.no_grad()

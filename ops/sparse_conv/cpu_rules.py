@@ -149,13 +149,13 @@ def rules(
 @njit(cache=True, nogil=True)
 def inside(inputs, outputs, starts, K, tile, num_in, num_out):  # type: ignore[no-untyped-def]
     """Whether all pairs lie in their voxels and tiles."""
-    right = True
+    wrong = np.uint32(0)
     for t in range((starts.size - 1) // K):
-        low, high = t * tile, min((t + 1) * tile, num_out)
-        for p in range(starts[t * K], starts[(t + 1) * K]):
-            i, o = inputs[p], outputs[p]
-            right &= (i >= 0) & (i < num_in) & (o >= low) & (o < high)
-    return right
+        i, o = inputs[starts[t * K] : starts[(t + 1) * K]], outputs[starts[t * K] : starts[(t + 1) * K]]
+        low, rows = np.int32(t * tile), np.uint32(min(tile, num_out - t * tile))
+        for p in range(i.size):  # a number below zero is a large one without its sign
+            wrong |= np.uint32(np.uint32(i[p]) >= np.uint32(num_in)) | np.uint32(np.uint32(o[p] - low) >= rows)
+    return wrong == 0
 
 
 @njit(cache=True, nogil=True)

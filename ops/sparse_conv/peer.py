@@ -67,11 +67,12 @@ class SpconvRules:
 def convolve(x: Tensor, weight: Tensor, rules: SpconvRules) -> tuple[Tensor, Tensor, list[int]]:
     """(rows, their coords int32 [U, 4], the grid's shape) of x [V, C] and weight [K, C, D], our layout."""
     spconv = _spconv()
-    if x.device.type == "cpu" and torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+    learning = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    if learning and x.device.type == "cpu":
         raise RuntimeError("spconv has no gradient on a CPU: train with implementation 'ops', or on a GPU")
     layer = rules.layer(*weight.shape[1:])
     layer.weight = weight.unflatten(0, tuple(rules.kernel_size)).permute(4, 0, 1, 2, 3).contiguous()
-    layer.train(torch.is_grad_enabled())
+    layer.train(learning)
     # It reads memory as if it were contiguous, whatever the strides.
     given = spconv.SparseConvTensor(x.contiguous(), rules.coords_in.contiguous(), rules.shape_in, rules.batch_size)
     given.indice_dict = rules.known
