@@ -41,11 +41,9 @@ def use_native(on: bool) -> None:
 
 
 def state() -> tuple[bool, str]:
-    """(whether C kernels can be used here, the compiler or the reason why not)."""
-    if not _on:
+    """(whether C kernels can be used here, the compiler or what runs instead)."""
+    if not _on or os.environ.get("DRIVE_NATIVE", "1") == "0":
         return False, "numba (C turned off)"
-    if os.environ.get("DRIVE_NATIVE", "1") == "0":
-        return False, "numba (C turned off: DRIVE_NATIVE=0)"
     found = _compiler()
     return (False, "numba (no compiler)") if found is None else (True, found[1])
 

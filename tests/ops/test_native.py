@@ -119,7 +119,7 @@ def test_turned_off(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ops.use_native(True)
     monkeypatch.setenv("DRIVE_NATIVE", "0")
     assert native.kernel(source, "twice", ADD) is None
-    assert "DRIVE_NATIVE" in native.kernel_in_use(source, ADD)[0]
+    assert native.kernel_in_use(source, ADD)[0] == "numba (C turned off)"
 
 
 @needs_compiler
