@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -21,9 +22,10 @@ def reference_kernels(device: str = "cpu") -> Iterator[int]:
         yield len(found)
 
 
-def _operators(module: str, device: str) -> list[CustomOpDef]:
-    """Operators of a module that have a kernel of their own for the device."""
-    values = vars(importlib.import_module(module)).values()
+def _operators(package: str, device: str) -> list[CustomOpDef]:
+    """Operators of a package and its modules that have a kernel of their own for the device."""
+    importlib.import_module(package)
+    modules = [m for name, m in sorted(sys.modules.items()) if f"{name}.".startswith(f"{package}.")]
     # torch has no public way to ask; its own set_kernel_enabled only logs a warning where there is none.
-    mine = [v for v in values if isinstance(v, CustomOpDef) and v._init_fn.__module__ == module]
-    return [op for op in mine if device in op._backend_fns]
+    values = [(v, module) for module in modules for v in vars(module).values() if isinstance(v, CustomOpDef)]
+    return [op for op, m in values if op._init_fn.__module__ == m.__name__ and device in op._backend_fns]
