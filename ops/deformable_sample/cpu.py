@@ -5,6 +5,8 @@ Floor of 6 x 900 queries, 8 heads of 32 channels, 4 levels, 8 points: 1.38M samp
 for before they are needed.
 """
 
+from functools import cache
+
 import numpy as np
 from numba import njit
 
@@ -123,8 +125,8 @@ def exists(x, width, y, height):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
-def _planes(start, stop, value, levels, starts, locations, weights, out):  # type: ignore[no-untyped-def]
-    """Channels start..stop of one-headed maps whose channels lie apart: value [B, S, D] of any strides.
+def _planes(start, stop, planes, levels, starts, locations, weights, out):  # type: ignore[no-untyped-def]
+    """Channels start..stop of one-headed maps plane by plane: planes [B, D, S].
 
     Cells and shares of all queries first, then a channel at a time: few samples of a large map cost less than a copy.
     """
@@ -139,11 +141,12 @@ def _planes(start, stop, value, levels, starts, locations, weights, out):  # typ
             for q in range(Q):
                 total = np.float32(0)
                 for n in range(ends[q, 0]):
-                    total += shares[q, n] * value[b, rows[q, n], d]
+                    total += shares[q, n] * planes[b, d, rows[q, n]]
                 out[b, q, 0, d] = total
 
 
-def _shapes(shapes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+@cache
+def _shapes(shapes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """(heights and widths [L, 2], first cell of every level [L])."""
     levels = np.array(shapes, np.int64).reshape(-1, 2)
     sizes = levels[:, 0] * levels[:, 1]
@@ -156,15 +159,20 @@ def forward(
     """[B, Q, M, D] of value [B, S, M, D] (any strides), locations [B, Q, M, L, K, 2], weights [B, Q, M, L, K]."""
     B, S, M, D = value.shape
     _, Q, _, L, K, _ = locations.shape
-    levels, starts = _shapes(shapes)
+    levels, starts = _shapes(tuple(shapes))
     out = np.empty((B, Q, M, D), np.float32)
-    if M == 1 and not value.flags.c_contiguous and 4 * Q * L * K < S:
+    if M == 1 and 4 * Q * L * K < S and (planes := value[:, :, 0].transpose(0, 2, 1)).flags.c_contiguous and D > 1:
+        # Threads would each find the cells anew: only many channels are worth it.
         parts = threading.even_parts(D, threads, max(1, 200_000 // max(1, 4 * B * Q * L * K)))
-        threading.run(_planes, parts, threads, value[:, :, 0], levels, starts, locations, weights, out)
+        threading.run(_planes, parts, threads, planes, levels, starts, locations, weights, out)
         return out
-    value = np.ascontiguousarray(value).reshape(B * S * M, D)
-    parts = threading.balanced_parts(np.arange(B * Q + 1) * float(M * L * K), threads, SAMPLES)
-    threading.run(_forward, parts, threads, value, S, levels, starts, locations, weights, out)
+    rows = np.ascontiguousarray(value).reshape(B * S * M, D)
+    if threads == 1 or B * Q * M * L * K < 2 * SAMPLES:
+        # A planner asks for 160 samples: finding parts would take as long as the samples.
+        _forward(0, B * Q, rows, S, levels, starts, locations, weights, out)
+        return out
+    parts = threading.even_parts(B * Q, threads, int(SAMPLES) // (M * L * K) + 1)
+    threading.run(_forward, parts, threads, rows, S, levels, starts, locations, weights, out)
     return out
 
 
@@ -174,7 +182,7 @@ def backward(
     """Gradients of value, locations and weights, float32."""
     B, S, M, D = value.shape
     _, Q, _, L, K, _ = locations.shape
-    levels, starts = _shapes(shapes)
+    levels, starts = _shapes(tuple(shapes))
     grad_value = np.zeros((B * S * M, D), np.float32)
     grad_at, grad_weights = np.zeros_like(locations), np.zeros_like(weights)
     parts = threading.balanced_parts(np.arange(B * M + 1) * float(Q * L * K), threads, SAMPLES)
