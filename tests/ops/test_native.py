@@ -129,8 +129,8 @@ def test_exponential(source: Path) -> None:
     call = native.kernel(source, "exponential", ADD)
     assert call is not None
     call(0, x.size, x, out)
-    # 9.2e-8 of the polynomial and 6e-8 of the last rounding, and a little of the others.
-    assert np.abs(out / np.exp2(x.astype(np.float64)) - 1).max() < 1.8e-7
+    # 9.2e-8 of the polynomial and 6e-8 of the last rounding, and a little of the others (more without fused sums).
+    assert np.abs(out / np.exp2(x.astype(np.float64)) - 1).max() < 2.5e-7
     edge = np.zeros(16, np.float32)
     edge[:5] = [0, -np.inf, -1e30, np.nan, np.uint32(0x7FC12345).view(np.float32)]
     call(0, 16, edge, edge)
