@@ -9,7 +9,6 @@ them row by row inside their windows. Others are first brought into (batch, y, x
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -21,18 +20,14 @@ GRAIN = 16384.0  # cells worth a thread
 
 @njit(cache=True, nogil=True)
 def _survey(coords, nz, ny, nx):  # type: ignore[no-untyped-def]
-    """(whether a cell lies outside the grid, number of frames, whether the cells come in key order)."""
+    """(whether a cell lies outside the grid, number of frames)."""
     layers, rows, columns = np.uint64(nz), np.uint64(ny), np.uint64(nx)
-    inside, ordered, before, last = True, True, np.int64(-1), np.int64(-1)
+    inside, last = True, np.int64(-1)
     for v in range(coords.shape[0]):
         b, z, y, x = coords[v, 0], coords[v, 1], coords[v, 2], coords[v, 3]
-        # As unsigned numbers negative ones are too large.
         inside &= (b >= 0) & (np.uint64(z) < layers) & (np.uint64(y) < rows) & (np.uint64(x) < columns)
-        key = ((b * nz + z) * ny + y) * nx + x
-        ordered &= key >= before
-        before = key
         last = max(last, b)
-    return not inside, last + 1, ordered
+    return not inside, last + 1
 
 
 @njit(cache=True, nogil=True)
@@ -77,17 +72,30 @@ def _along(n, window, shift, outer, inner):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _windows(coords, rows, by_rows, frames, ny, nx, window, shift, order, inverse, position):  # type: ignore[no-untyped-def]
-    """One partition; returns its offsets."""
+def _windows(coords, rows, by_rows, trusted, frames, ny, nx, window, shift, order, inverse, position):  # type: ignore[no-untyped-def]
+    """One partition: (its offsets, whether the cells are what they were taken for).
+
+    Cells that are not `trusted` are taken for key-ordered ones of `frames` frames of one layer; where they are not,
+    nothing is written.
+    """
     wide, high = (nx - 1 + shift) // window + 1, (ny - 1 + shift) // window + 1
     window_y, cell_y = _along(ny, window, shift, wide, window)
     window_x, cell_x = _along(nx, window, shift, 1, 1)
     V, area = coords.shape[0], high * wide
     place, key = np.zeros(frames * area, np.int32), np.empty(V, np.int32)
     slot, cell = np.empty(V, np.int32), np.empty(V, np.int64)
+    right, before = True, np.int64(-1)
     for i in range(V):
         v = rows[i] if by_rows else i
         b, y, x = coords[v, 0], np.uint64(coords[v, 2]), np.uint64(coords[v, 3])
+        if not trusted:
+            # As unsigned numbers negative ones are too large.
+            inside = (b >= 0) & (b < frames) & (coords[v, 1] == 0) & (y < np.uint64(ny)) & (x < np.uint64(nx))
+            now = (b * ny + coords[v, 2]) * nx + coords[v, 3]
+            right &= inside & (now >= before)
+            before = now
+            if not right:
+                return np.empty(0, np.int64), False
         k = np.uint64(b * area + window_y[y] + window_x[x])
         cell[i] = cell_y[y] + cell_x[x]
         key[i], slot[i] = k, place[k]
@@ -109,38 +117,56 @@ def _windows(coords, rows, by_rows, frames, ny, nx, window, shift, order, invers
         v = rows[i] if by_rows else i
         o = np.uint64(place[np.uint64(key[i])]) + np.uint64(slot[i])
         order[o], inverse[v], position[o] = v, o, cell[i]
-    return offsets
+    return offsets, True
 
 
 def window_partition(
     coords: Sequence[np.ndarray], shapes: Sequence[int], window: int, shifts: Sequence[int], most: int, threads: int
 ) -> list[np.ndarray]:
     """Order, inverse, offsets and position of every scale and shift. ValueError: cells outside, over `most` windows."""
-    jobs: list[tuple[Any, ...]] = []
     results: list[np.ndarray] = []
-    for level, cells in enumerate(coords):
-        nz, ny, nx = shapes[3 * level : 3 * level + 3]
-        V = len(cells)
-        wrong, frames, ordered = _survey(cells, nz, ny, nx)
-        if wrong:
-            raise ValueError(f"window_partition: cells lie outside their grid of {nz} x {ny} x {nx}")
-        further = max(shifts, default=0)
-        if max(V, frames * ((ny + further) // window + 1) * ((nx + further) // window + 1)) > most:
-            raise ValueError(f"window_partition: {frames} frames of {ny} x {nx} cells hold over {most:,} windows")
-        by_rows = nz > 1 or not ordered
-        rows = _row_by_row(cells, frames, nz, ny, nx) if by_rows else np.empty(0, np.int64)
-        for shift in shifts:
-            order, inverse, position = (np.empty(V, np.int64) for _ in range(3))
-            jobs.append((cells, rows, by_rows, frames, ny, nx, window, shift, order, inverse, position))
-            results += [order, inverse, inverse, position]  # the third gives way to the offsets
+    cost = [0]
+    for cells in coords:
+        for _ in shifts:
+            order, inverse, position = (np.empty(len(cells), np.int64) for _ in range(3))
+            results += [order, inverse, position, position]  # the third gives way to the offsets
+            cost.append(cost[-1] + len(cells))
 
     def work(start: int, stop: int) -> None:
         for job in range(start, stop):
-            results[4 * job + 2] = _windows(*jobs[job])
+            level, shift = job // len(shifts), shifts[job % len(shifts)]
+            order, inverse, _, position = results[4 * job : 4 * job + 4]
+            given = coords[level], tuple(shapes[3 * level : 3 * level + 3]), window, shift, most
+            results[4 * job + 2] = _partition(*given, (order, inverse, position))
 
-    if threads == 1 or not jobs:
-        work(0, len(jobs))
+    if threads == 1:
+        work(0, len(cost) - 1)
     else:
-        cost = np.cumsum([0, *(len(job[0]) for job in jobs)])
-        threading.run(work, threading.balanced_parts(cost, threads, GRAIN), threads)
+        threading.run(work, threading.balanced_parts(np.array(cost), threads, GRAIN), threads)
     return results
+
+
+def _partition(
+    cells: np.ndarray,
+    shape: tuple[int, ...],
+    window: int,
+    shift: int,
+    most: int,
+    out: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Writes order, inverse and position of one scale and shift; returns the offsets."""
+    nz, ny, nx = shape
+    V, none = len(cells), np.empty(0, np.int64)
+    area = ((ny - 1 + shift) // window + 1) * ((nx - 1 + shift) // window + 1)
+    frames = int(cells[-1, 0]) + 1 if V else 0
+    if nz == 1 and 0 <= frames * area <= most and most >= V:
+        offsets, right = _windows(cells, none, False, False, frames, ny, nx, window, shift, *out)
+        if right:
+            return offsets
+    outside, frames = _survey(cells, nz, ny, nx)
+    if outside:
+        raise ValueError(f"window_partition: cells lie outside their grid of {nz} x {ny} x {nx}")
+    if frames * area > most or most < V:
+        raise ValueError(f"window_partition: {frames} frames of {ny} x {nx} cells hold over {most:,} windows")
+    rows = _row_by_row(cells, frames, nz, ny, nx)
+    return _windows(cells, rows, True, True, frames, ny, nx, window, shift, *out)[0]
