@@ -27,7 +27,7 @@ def scan(rings: int, columns: int, sweeps: int = 1, seed: int = 0) -> Tensor:
     parts = []
     for sweep in range(sweeps):
         reach = torch.minimum(ground, torch.where(there, torch.minimum(thing, side), side)).clamp(max=110)
-        reach = reach * (1 + 0.002 * torch.randn(reach.shape, generator=g))
+        reach = reach * (1 + 0.0035 * torch.randn(reach.shape, generator=g))
         flat = reach * elevation.cos()
         shine = torch.rand(2, *reach.shape, generator=g)
         x, y = flat * azimuth.cos() + 0.4 * sweep, flat * azimuth.sin()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from ops.downscale import downscale
 from ops.pair import Pair
 from ops.scans import WAYMO_PILLARS, scan
 from ops.voxelize import grid_shape, voxelize
-from ops.window_partition import reference, window_partition
+from ops.window_partition import Windows, reference, window_partition
 
 WINDOW = 10
 BUCKETS = (16, 32, 64, 100)
@@ -57,20 +56,21 @@ def sst_bucketing(coords: Tensor, shape: tuple[int, int, int], shift: int) -> li
     return found
 
 
-def _same_as_sst(shape: tuple[int, int, int]) -> Callable[[Any, Any], None]:
+def _same_as_sst(ours: list[list[Windows]], theirs: list[list[list[tuple[Tensor, Tensor]]]]) -> None:
     """Every bucket's padded batch holds our windows of that size, in our order."""
+    for scale, buckets_of in zip(ours, theirs, strict=True):
+        for windows, buckets in zip(scale, buckets_of, strict=True):
+            _same_buckets(windows, buckets)
 
-    def check(ours: Any, theirs: list[tuple[Tensor, Tensor]]) -> None:
-        ((windows,),) = ours
-        counts, starts = windows.offsets.diff(), windows.offsets[:-1]
-        for (tokens, place), low, top in zip(theirs, (0, *BUCKETS), BUCKETS, strict=False):
-            mine = ((counts > low) & (counts <= top)).nonzero()[:, 0]
-            rows = torch.full((len(mine) * top,), -1)
-            rows[place] = tokens
-            for row, begin, count in zip(rows.view(-1, top), starts[mine].tolist(), counts[mine].tolist(), strict=True):
-                assert torch.equal(row[:count], windows.order[begin : begin + count]), "window_partition: SST differs"
 
-    return check
+def _same_buckets(windows: Windows, buckets: list[tuple[Tensor, Tensor]]) -> None:
+    counts, starts = windows.offsets.diff(), windows.offsets[:-1]
+    for (tokens, place), low, top in zip(buckets, (0, *BUCKETS), BUCKETS, strict=False):
+        mine = ((counts > low) & (counts <= top)).nonzero()[:, 0]
+        rows = torch.full((len(mine) * top,), -1)
+        rows[place] = tokens
+        for row, begin, count in zip(rows.view(-1, top), starts[mine].tolist(), counts[mine].tolist(), strict=True):
+            assert torch.equal(row[:count], windows.order[begin : begin + count]), "window_partition: SST differs"
 
 
 def pairs() -> Iterator[Pair]:
@@ -90,8 +90,8 @@ def pairs() -> Iterator[Pair]:
         f"windows of {size}, one scale and shift",
         "SST's bucketing in torch",
         lambda: window_partition([coords], [shape], WINDOW),
-        lambda: sst_bucketing(coords, shape, 0),
-        same=_same_as_sst(shape),
+        lambda: [[sst_bucketing(coords, shape, 0)]],
+        same=_same_as_sst,
         goal=20.0,
     )
     cells, shapes = scales(coords, shape)
@@ -102,4 +102,12 @@ def pairs() -> Iterator[Pair]:
         lambda: [t for scale in window_partition(cells, shapes, WINDOW, (0, 5)) for w in scale for t in w],
         lambda: reference.window_partition(cells, flat, WINDOW, (0, 5)),
         goal=6.0,
+    )
+    yield Pair(
+        "windows of five scales, two shifts",
+        "SST's bucketing in torch",
+        lambda: window_partition(cells, shapes, WINDOW, (0, 5)),
+        lambda: [[sst_bucketing(c, s, shift) for shift in (0, 5)] for c, s in zip(cells, shapes, strict=True)],
+        same=_same_as_sst,
+        goal=20.0,
     )
