@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ops import assignment, nvrtc, rotated_iou, rotated_nms
+from ops import assignment, box_collision, kalman, nvrtc, rotated_iou, rotated_nms
 from ops.assignment.bench import example as tracks_and_detections
 from ops.assignment.bench import totals
+from ops.box_collision.bench import example as proposals_and_agents
+from ops.kalman.bench import example as boxes_in_time
 from ops.rotated_iou.bench import example
 from ops.rotated_nms.bench import example as crowded
 from tests.ops import test_cuda as plain
@@ -58,3 +60,25 @@ def test_assignment() -> None:
     for order in (bounds[:0], torch.cat([torch.randperm(30), 30 + torch.randperm(60)])):
         taken = assignment._assign_cuda(bounds, *among, 90, order)
         same(taken, assignment.reference.assign(bounds, *among, 90, order))
+
+
+def test_kalman() -> None:
+    tracks, dt, Q, measured, R = boxes_in_time(30)
+    for model in (kalman.AB3DMOT, kalman.Model(10, 7, (4, 5, 6, -1, 7, 8, 9, -1, -1, -1))):
+        rates = list(model.derivative)
+        ahead = kalman._predict_cuda(*tracks, dt, Q[None], rates)
+        same(ahead, kalman.reference.predict(*tracks, dt, Q[None], rates), 1e-10)
+        rows = torch.tensor([4, 3, 29, 0])
+        step = *ahead, rows, measured[rows], R[None], model.heading
+        same(kalman._update_cuda(*step), kalman.reference.update(*step)[:2], 1e-9)
+
+
+def test_box_collision() -> None:
+    ego, others = proposals_and_agents(6, 5, 40)
+    others[0, 3, 0], others[1, 2, 2], others[2, 1, 4] = torch.nan, -1.0, torch.inf
+    valid = torch.rand(5, 40) < 0.7
+    wanted = box_collision.reference.touch(ego[:, :, None], others[None])
+    same([box_collision._over_time_cuda(ego, others, valid)], [wanted & valid])
+    a, b = others[0], others[1] * 0.3
+    same([box_collision._pairs_cuda(a, b)], [box_collision.reference.touch(a, b)])
+    assert wanted.any()

@@ -1,0 +1,237 @@
+"""Kalman filters of many tracks at once: state in, state out, float64.
+
+A track's state is a mean [D] and a symmetric covariance [D, D]. A `Model` says which entries are derivatives of which,
+so that the transition over a track's own time step dt is exact (dt, dt^2 / 2, ...), and how many leading entries are
+measured: z = mean[:m] + noise. The covariance is updated in Joseph's form, (I - KH) P (I - KH)^T + K R K^T, as
+filterpy does, which keeps it symmetric and positive. Nothing has a gradient.
+
+A tracker's step over a ragged batch: `predict` all tracks, match (ops.assignment, with `innovation_covariance`), then
+`update` the matched rows with their measurements. Tracks of different frames or classes lie side by side in one call.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ops import checks, kernels
+from ops.arrays import arrays, tensors
+from ops.kalman import cpu, cuda, reference
+
+MOST_STATES = 16
+
+
+@dataclass(frozen=True)
+class Model:
+    """A linear motion model.
+
+    Attributes:
+        states: D, entries of the state; at most 16.
+        measured: m, the first m entries are measured.
+        derivative: For every entry the entry that is its rate of change, or -1: x -> vx -> ax.
+        heading: Entry (measured, radians) that wraps at 2 pi, or -1. Before an update the state's heading is turned by
+            half a turn where it is more than a quarter turn from the measured one (AB3DMOT's correction: a box's front
+            and back are easily confused); afterwards it lies in [-pi, pi).
+    """
+
+    states: int
+    measured: int
+    derivative: tuple[int, ...]
+    heading: int = -1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.measured <= self.states <= MOST_STATES or len(self.derivative) != self.states:
+            raise ValueError(
+                f"kalman: a model needs 1..{MOST_STATES} states, 1..states measured and one derivative a state"
+            )
+        for entry, rate in enumerate(self.derivative):
+            # Rates come later than what they change: no cycles.
+            if rate != -1 and not entry < rate < self.states:
+                raise ValueError(f"kalman: the derivative of state {entry} must be -1 or a later state, got {rate}")
+        if not -1 <= self.heading < self.measured:
+            raise ValueError(f"kalman: heading must be -1 or a measured state, got {self.heading}")
+
+
+AB3DMOT = Model(10, 7, (7, 8, 9, -1, -1, -1, -1, -1, -1, -1), heading=3)
+"""x y z yaw length width height vx vy vz; measured: a box. AB3DMOT itself takes dt = 1 for every frame."""
+CONSTANT_VELOCITY = Model(4, 2, (2, 3, -1, -1))
+"""x y vx vy; measured: a place."""
+CONSTANT_ACCELERATION = Model(6, 2, (2, 3, 4, 5, -1, -1))
+"""x y vx vy ax ay; measured: a place."""
+
+
+class Tracks(NamedTuple):
+    """Gaussian states."""
+
+    mean: Tensor
+    """float64 [N, D]."""
+    covariance: Tensor
+    """float64 [N, D, D]."""
+
+
+def predict(model: Model, tracks: Tracks, dt_s: Tensor, noise: Tensor) -> Tracks:
+    """The tracks dt_s [N] seconds later: F mean, F P F^T + Q. noise Q: float64 [D, D] for all, or [N, D, D].
+
+    `white_noise` makes a Q that fits each time step. ValueError: shapes, dtypes, devices.
+    """
+    _check("kalman.predict", model, tracks)
+    N, D = tracks.mean.shape
+    checks.check_rows("kalman.predict", "dt_s", dt_s, N)
+    if dt_s.dtype != torch.float64 or dt_s.dim() != 1 or noise.dtype != torch.float64:
+        raise ValueError(f"kalman.predict: dt_s [N] and noise must be float64, got {dt_s.dtype} and {noise.dtype}")
+    if noise.shape not in ((D, D), (N, D, D)):
+        raise ValueError(f"kalman.predict: noise must be [{D}, {D}] or [{N}, {D}, {D}], got {tuple(noise.shape)}")
+    checks.check_same_device("kalman.predict", *tracks, dt_s, noise)
+    noise = noise.detach() if noise.dim() == 3 else noise.detach()[None]
+    return Tracks(*_predict(tracks.mean.detach(), tracks.covariance.detach(), dt_s.detach(), noise, model.derivative))
+
+
+def update(model: Model, tracks: Tracks, rows: Tensor, measured: Tensor, noise: Tensor) -> Tracks:
+    """The tracks after tracks `rows` int64 [K] (each at most once) were measured at `measured` [K, m], float64.
+
+    noise R: float64 [m, m] for all, or [K, m, m]. The other tracks stay as they are. ValueError: shapes, dtypes, a row
+    out of range or twice, S = P + R not positive definite (also where a measurement is not finite).
+    """
+    _check("kalman.update", model, tracks)
+    m = model.measured
+    checks.check_index("kalman.update", "rows", rows)
+    K = rows.shape[0]
+    if measured.dtype != torch.float64 or measured.shape != (K, m):
+        raise ValueError(
+            f"kalman.update: measured must be float64 [{K}, {m}], got {measured.dtype} {tuple(measured.shape)}"
+        )
+    if noise.dtype != torch.float64 or noise.shape not in ((m, m), (K, m, m)):
+        raise ValueError(
+            f"kalman.update: noise must be float64 [{m}, {m}] or [{K}, {m}, {m}], got {tuple(noise.shape)}"
+        )
+    checks.check_same_device("kalman.update", *tracks, rows, measured, noise)
+    noise = noise.detach() if noise.dim() == 3 else noise.detach()[None]
+    given = tracks.mean.detach(), tracks.covariance.detach(), rows, measured.detach(), noise, model.heading
+    return Tracks(*_update(*given))
+
+
+def innovation_covariance(model: Model, tracks: Tracks, noise: Tensor) -> Tensor:
+    """S = H P H^T + R: [N, m, m], what a Mahalanobis gate needs. noise R: [m, m] or [N, m, m]."""
+    _check("kalman.innovation_covariance", model, tracks)
+    return tracks.covariance[:, : model.measured, : model.measured] + noise
+
+
+def white_noise(model: Model, dt_s: Tensor, density: Tensor) -> Tensor:
+    """Q [N, D, D] of continuous white noise on the highest derivatives over dt_s [N] seconds.
+
+    density float64 [D]: spectral density at each entry that has no derivative (m^2 / s^3 at a velocity, m^2 / s^5 at an
+    acceleration, 1 / s at a length); 0 elsewhere. Q_ij = q dt^(a + b + 1) / (a! b! (a + b + 1)), where i and j are a
+    and b steps above the noisy entry (Bar-Shalom, Li and Kirubarajan 2001, section 6.2).
+    """
+    D = model.states
+    if density.shape != (D,) or dt_s.dim() != 1:
+        raise ValueError(f"kalman.white_noise: density must be [{D}] and dt_s [N]")
+    out = dt_s.new_zeros(dt_s.shape[0], D, D)
+    chains = [[(entry, 0)] for entry in range(D) if model.derivative[entry] == -1]
+    for chain in chains:
+        for entry in range(chain[0][0] - 1, -1, -1):
+            chain.extend((entry, steps + 1) for end, steps in list(chain) if model.derivative[entry] == end)
+        for i, a in chain:
+            for j, b in chain:
+                factorials = torch.tensor([a + 1.0, b + 1.0], dtype=torch.float64).lgamma().exp().prod().item()
+                out[:, i, j] += density[chain[0][0]] * dt_s ** (a + b + 1) / (factorials * (a + b + 1))
+    return out
+
+
+def _check(op: str, model: Model, tracks: Tracks) -> None:
+    mean, covariance = tracks
+    D = model.states
+    if mean.dtype != torch.float64 or mean.dim() != 2 or mean.shape[1] != D:
+        raise ValueError(f"{op}: mean must be float64 [N, {D}], got {mean.dtype} {tuple(mean.shape)}")
+    if covariance.dtype != torch.float64 or covariance.shape != (mean.shape[0], D, D):
+        raise ValueError(
+            f"{op}: covariance must be float64 [{mean.shape[0]}, {D}, {D}], got {covariance.dtype} "
+            f"{tuple(covariance.shape)}"
+        )
+    checks.check_same_device(op, mean, covariance)
+
+
+def _check_rows(rows: Tensor, N: int) -> None:
+    if rows.numel() and (int(rows.min()) < 0 or int(rows.max()) >= N):
+        raise ValueError(f"kalman.update: rows must lie in 0..{N - 1}")
+    if rows.unique().numel() != rows.numel():
+        raise ValueError("kalman.update: a row is named twice")
+
+
+def _check_solved(bad: int) -> None:
+    if bad >= 0:
+        raise ValueError(
+            f"kalman.update: measurement {bad} is not finite, or its covariance P + R is not positive definite"
+        )
+
+
+@torch.library.custom_op("drive_ops::kalman_predict", mutates_args=())
+def _predict(
+    mean: Tensor, covariance: Tensor, dt: Tensor, noise: Tensor, derivative: list[int]
+) -> tuple[Tensor, Tensor]:
+    return reference.predict(mean, covariance, dt, noise, derivative)
+
+
+@_predict.register_kernel("cpu")
+def _(mean: Tensor, covariance: Tensor, dt: Tensor, noise: Tensor, derivative: list[int]) -> tuple[Tensor, Tensor]:
+    x, P, step, Q = arrays(mean, covariance, dt, noise)
+    return tensors(cpu.predict(x, P, step, Q, tuple(derivative), threads=torch.get_num_threads()))
+
+
+@_predict.register_fake
+def _(mean: Tensor, covariance: Tensor, dt: Tensor, noise: Tensor, derivative: list[int]) -> tuple[Tensor, Tensor]:
+    return mean.new_empty(mean.shape), covariance.new_empty(covariance.shape)
+
+
+@torch.library.custom_op("drive_ops::kalman_update", mutates_args=())
+def _update(
+    mean: Tensor, covariance: Tensor, rows: Tensor, measured: Tensor, noise: Tensor, heading: int
+) -> tuple[Tensor, Tensor]:
+    _check_rows(rows, mean.shape[0])
+    found = reference.update(mean, covariance, rows, measured, noise, heading)
+    _check_solved(int(found[2]))
+    return found[0], found[1]
+
+
+@_update.register_kernel("cpu")
+def _(
+    mean: Tensor, covariance: Tensor, rows: Tensor, measured: Tensor, noise: Tensor, heading: int
+) -> tuple[Tensor, Tensor]:
+    _check_rows(rows, mean.shape[0])
+    x, P, which, z, R = arrays(mean, covariance, rows, measured, noise)
+    out_mean, out_covariance, bad = cpu.update(x, P, which, z, R, heading, threads=torch.get_num_threads())
+    _check_solved(bad)
+    return tensors((out_mean, out_covariance))
+
+
+@_update.register_fake
+def _(
+    mean: Tensor, covariance: Tensor, rows: Tensor, measured: Tensor, noise: Tensor, heading: int
+) -> tuple[Tensor, Tensor]:
+    return mean.new_empty(mean.shape), covariance.new_empty(covariance.shape)
+
+
+def _predict_cuda(
+    mean: Tensor, covariance: Tensor, dt: Tensor, noise: Tensor, derivative: list[int]
+) -> tuple[Tensor, Tensor]:
+    return cuda.predict(mean.contiguous(), covariance.contiguous(), dt.contiguous(), noise.contiguous(), derivative)
+
+
+def _update_cuda(
+    mean: Tensor, covariance: Tensor, rows: Tensor, measured: Tensor, noise: Tensor, heading: int
+) -> tuple[Tensor, Tensor]:
+    _check_rows(rows, mean.shape[0])
+    given = rows.contiguous(), measured.contiguous(), noise.contiguous()
+    out_mean, out_covariance, bad = cuda.update(mean, covariance, *given, heading)
+    _check_solved(int(bad))
+    return out_mean, out_covariance
+
+
+def _register_cuda() -> None:
+    _predict.register_kernel("cuda")(_predict_cuda)
+    _update.register_kernel("cuda")(_update_cuda)
+
+
+kernels.declare("kalman", "cpu", "numba", "float64, Joseph's form")
+kernels.declare_unproven_cuda("kalman", _register_cuda)

@@ -1,0 +1,151 @@
+"""Batched Kalman filters, against the textbook's formulas in float64 and by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+
+import pytest
+import torch
+
+from ops import kalman
+from ops.kalman import (
+    AB3DMOT,
+    CONSTANT_ACCELERATION,
+    CONSTANT_VELOCITY,
+    Model,
+    Tracks,
+    innovation_covariance,
+    predict,
+    reference,
+    update,
+    white_noise,
+)
+from ops.kalman.bench import example, with_filterpy
+
+
+def random_tracks(model: Model, count: int) -> tuple[Tracks, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    D, m = model.states, model.measured
+    roots = [torch.randn(count, n, n, dtype=torch.float64) for n in (D, D, m)]
+    P, Q, R = (a @ a.mT + torch.eye(a.shape[1]).double() for a in roots)
+    P, Q, R = ((a + a.mT) / 2 for a in (P, Q, R))
+    return Tracks(torch.randn(count, D).double(), P), torch.rand(count).double(), Q, torch.randn(count, m).double(), R
+
+
+def test_numbers_by_hand(pure) -> None:
+    # One dimension: x 0 with variance 1, v 2; one second on, then measured at 5 with variance 2.
+    model = Model(2, 1, (1, -1))
+    tracks = Tracks(torch.tensor([[0.0, 2.0]]).double(), torch.eye(2).double()[None])
+    ahead = pure(lambda x, P: predict(model, Tracks(x, P), torch.ones(1).double(), torch.zeros(2, 2).double()), *tracks)
+    assert ahead.mean.tolist() == [[2.0, 2.0]]
+    assert ahead.covariance.tolist() == [[[2.0, 1.0], [1.0, 1.0]]]
+    z, R = torch.tensor([[5.0]]).double(), torch.tensor([[2.0]]).double()
+    after = pure(lambda x, P: update(model, Tracks(x, P), torch.tensor([0]), z, R), *ahead)
+    assert after.mean.tolist() == [[3.5, 2.75]]
+    torch.testing.assert_close(after.covariance, torch.tensor([[[1.0, 0.5], [0.5, 0.75]]]).double(), rtol=0, atol=1e-15)
+    assert innovation_covariance(model, ahead, R).tolist() == [[[4.0]]]
+
+
+@pytest.mark.parametrize("model", [AB3DMOT, CONSTANT_VELOCITY, CONSTANT_ACCELERATION, Model(16, 16, (-1,) * 16)])
+@pytest.mark.parametrize("count", [1, 9, 300])
+def test_kernel_equals_reference(model: Model, count: int, pure) -> None:
+    tracks, dt, Q, z, R = random_tracks(model, count)
+    derivative = list(model.derivative)
+    for noise in (Q, Q[:1]):
+        given = *tracks, dt, noise, derivative
+        ahead = pure(kalman._predict, *given)
+        for ours, exact in zip(ahead, reference.predict(*given), strict=True):
+            torch.testing.assert_close(ours, exact, rtol=1e-12, atol=1e-12)
+    rows = torch.randperm(count)[: (count + 1) // 2]
+    for noise in (R[rows], R[:1]):
+        step = *ahead, rows, z[rows], noise, model.heading
+        found, exact = pure(kalman._update, *step), reference.update(*step)
+        for ours, theirs in zip(found, exact[:2], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+        assert torch.equal(found[1], found[1].mT) or count > 1
+        assert bool((torch.linalg.eigvalsh(found[1]) > 0).all())
+        others = torch.ones(count, dtype=torch.bool).index_fill(0, rows, False)
+        assert torch.equal(found[0][others], ahead[0][others])
+
+
+def test_filterpy_gives_the_same() -> None:
+    if importlib.util.find_spec("filterpy") is None:
+        pytest.skip("filterpy is not installed")
+    given = example(50)
+    found = update(AB3DMOT, predict(AB3DMOT, *given[:3]), torch.arange(50), *given[3:])
+    for ours, theirs in zip(found, with_filterpy(*given)(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12 * 10_000)  # variances of 10,000 before
+
+
+def test_heading_turns_by_half_and_stays_in_range() -> None:
+    tracks, _, _, z, _ = random_tracks(AB3DMOT, 4)
+    tracks.mean[:, 3] = torch.tensor([0.1, 3.1, -3.1, 0.0])
+    z[:, 3] = torch.tensor([0.1 + math.pi, -3.1, 3.1 - math.pi, math.pi / 2])
+    sharp = torch.eye(7).double() * 1e-12
+    found = update(AB3DMOT, tracks, torch.arange(4), z, sharp).mean[:, 3]
+    wrapped = (z[:, 3] + math.pi) % (2 * math.pi) - math.pi
+    torch.testing.assert_close(found, wrapped, rtol=0, atol=1e-6)
+    assert bool(((found >= -math.pi) & (found < math.pi)).all())
+
+
+def test_white_noise_equals_the_textbook() -> None:
+    dt = torch.tensor([0.5, 2.0]).double()
+    Q = white_noise(CONSTANT_ACCELERATION, dt, torch.tensor([0, 0, 0, 0, 3.0, 0.0]).double())
+    for n, t in enumerate(dt.tolist()):
+        wanted = 3 * torch.tensor(
+            [[t**5 / 20, t**4 / 8, t**3 / 6], [t**4 / 8, t**3 / 3, t**2 / 2], [t**3 / 6, t**2 / 2, t]]
+        )
+        torch.testing.assert_close(Q[n][::2, ::2], wanted.double(), rtol=1e-6, atol=0)
+        assert not Q[n][1::2].any()
+    # Two half steps grow by as much as a whole one.
+    density = torch.tensor([0, 0, 1.0, 1.0]).double()
+    half, whole = white_noise(CONSTANT_VELOCITY, torch.tensor([1.0, 2.0]).double(), density)
+    F = reference.transition(torch.ones(1).double(), list(CONSTANT_VELOCITY.derivative))[0]
+    torch.testing.assert_close(F @ half @ F.mT + half, whole, rtol=1e-12, atol=1e-12)
+
+
+def test_threads_strides_and_empty(opcheck) -> None:
+    tracks, dt, Q, z, R = random_tracks(AB3DMOT, 700)
+    rows = torch.arange(700)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            results.append(update(AB3DMOT, predict(AB3DMOT, tracks, dt, Q), rows, z, R))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(x, y) for x, y in zip(*results, strict=True))
+    turned = Tracks(tracks.mean.T.contiguous().T, tracks.covariance.mT)
+    assert torch.equal(predict(AB3DMOT, turned, dt, Q).mean, predict(AB3DMOT, tracks, dt, Q).mean)
+    none = Tracks(tracks.mean[:0], tracks.covariance[:0])
+    assert predict(AB3DMOT, none, dt[:0], Q[0]).mean.shape == (0, 10)
+    kept = update(AB3DMOT, tracks, rows[:0], z[:0], R[0])
+    assert torch.equal(kept.covariance, tracks.covariance)
+    one = [t[:2] for t in tracks]
+    opcheck(kalman._predict, *one, dt[:2], Q[:2], list(AB3DMOT.derivative))
+    opcheck(kalman._update, *one, rows[:2], z[:2], R[:1], 3)
+
+
+def test_wrong_arguments() -> None:
+    tracks, dt, Q, z, R = random_tracks(CONSTANT_VELOCITY, 3)
+    rows = torch.arange(3)
+    for call in (
+        lambda: Model(4, 5, (-1,) * 4),
+        lambda: Model(2, 1, (-1, 0)),
+        lambda: Model(2, 1, (-1, -1), heading=1),
+        lambda: Model(17, 1, (-1,) * 17),
+        lambda: predict(AB3DMOT, tracks, dt, Q),
+        lambda: predict(CONSTANT_VELOCITY, tracks, dt.float(), Q),
+        lambda: predict(CONSTANT_VELOCITY, tracks, dt, Q[:2]),
+        lambda: update(CONSTANT_VELOCITY, tracks, rows, z[:2], R),
+        lambda: update(CONSTANT_VELOCITY, tracks, rows, z.float(), R),
+        lambda: update(CONSTANT_VELOCITY, tracks, rows * 0, z, R),
+        lambda: update(CONSTANT_VELOCITY, tracks, rows + 1, z, R),
+        lambda: update(CONSTANT_VELOCITY, tracks, rows, z * math.nan, R),
+        lambda: update(CONSTANT_VELOCITY, tracks, rows, z, -1e3 * R),
+        lambda: innovation_covariance(AB3DMOT, tracks, R),
+        lambda: white_noise(CONSTANT_VELOCITY, dt, torch.zeros(3)),
+    ):
+        with pytest.raises(ValueError, match="kalman"):
+            call()
