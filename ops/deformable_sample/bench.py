@@ -78,6 +78,18 @@ def _quiet(call: Callable[..., Tensor], *given: Any) -> Callable[[], list[Tensor
     return run
 
 
+def _same_gradients(ours: list[Tensor], theirs: list[Tensor]) -> None:
+    """Output, values and weights to 1e-3; places too, but for those within rounding of a cell's centre.
+
+    There the slope jumps, and the peer, which rounds a place to 1e-5 of a cell, takes the other side's.
+    """
+    names = ("output", "values", "places", "weights")
+    for name, a, b in zip(names, ours, theirs, strict=True):
+        # A place's gradient is a difference of cells times the map's width of 200.
+        wrong = ((a - b).abs() > (0.05 if name == "places" else 1e-3)).double().mean()
+        assert wrong <= (2e-4 if name == "places" else 0.0), f"{name}: {float(wrong)} of the gradients differ"
+
+
 def pairs() -> Iterator[Pair]:
     """Comparisons, the peer's output checked before either is timed."""
     peer = _transformers()
@@ -94,14 +106,12 @@ def pairs() -> Iterator[Pair]:
         theirs = None if peer is None else _quiet(peer, *given)
         yield Pair(name, "transformers MultiScaleDeformableAttention", ours, theirs, 1e-4, goal=goal)
     value, at, weights = scene(1, 900, 8, 32, shapes, 8)
-    # A place's gradient is a difference of cells times the map's width of 200.
     yield Pair(
         "deformable and gradient, 900 queries, 4 maps, 8 points",
         "torch grid_sample",
         with_gradient(lambda v, a, w: deformable_sample(v, shapes, a, w), value, at, weights),
         with_gradient(lambda v, a, w: per_level(v, shapes, a, w), value, at, weights),
-        0.2,
-        goal=4.0,
+        same=_same_gradients,
     )
     _, at, weights = scene(1, 20, 1, 1, [(64, 64)], 8)
     given_map = torch.randn(1, 256, 64, 64), at[:, :, 0, 0], weights[:, :, 0, 0]
