@@ -15,6 +15,8 @@ OPERATORS = (
     "rotated_nms",
     "points_in_boxes",
     "assignment",
+    "kalman",
+    "box_collision",
     "dilate",
     "pillar_encoder",
     "window_partition",
