@@ -1,6 +1,10 @@
 // Targets around the centres of boxes. row_at: the row of every cell of the batch, -1 where it is empty.
 // frame: x0 y0 dx dy, on the device.
 
+#ifndef INFINITY  // NVRTC has no math.h
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+
 __device__ __forceinline__ int centre_cell(float place, float low, float size, long long limit, long long* cell) {
     float at = floorf((place - low) / size);
     if (!(at >= -1e9f && at <= 1e9f)) return 0;  // not finite, or beyond any grid

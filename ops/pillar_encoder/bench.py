@@ -25,8 +25,16 @@ def _scatter_max(rows: Tensor, ids: Tensor, segments: int) -> Tensor:
     return rows.new_zeros(segments, rows.shape[1]).scatter_reduce(0, ids[:, None].expand_as(rows), rows, "amax")
 
 
+def _same_but_for_rounding(ours: list[Tensor], theirs: list[Tensor]) -> None:
+    """Outputs to 1e-4; gradients, sums of 13,000 chosen points, to a thousandth of the largest: where two points come
+    within rounding of each other, either may be the maximum."""
+    torch.testing.assert_close(ours[0], theirs[0], rtol=0, atol=1e-4)
+    for a, b in zip(ours[1:], theirs[1:], strict=True):
+        assert float((a - b).abs().max()) <= 1e-3 * float(b.abs().max()), "pillar_encoder: gradients differ"
+
+
 def pairs() -> Iterator[Pair]:
-    """Comparisons, the peer's output checked before either is timed. A row of ties may differ: none in these inputs."""
+    """Comparisons, the peer's output checked before either is timed."""
     points = scan(64, 2770)
     groups = voxelize(points, torch.zeros(len(points), dtype=torch.int64), *WAYMO_PILLARS, 1)
     V, offsets = len(groups.coords), groups.offsets
@@ -52,7 +60,7 @@ def pairs() -> Iterator[Pair]:
         "torch linear + scatter_reduce(amax)",
         with_gradient(lambda w, b: pillar_max(x, offsets, w, b), w, b),
         with_gradient(lambda w, b: one(x, w, b), w, b),
-        0.05,  # a sum of 13,000 terms of size 1
+        same=_same_but_for_rounding,
         goal=7.0,
     )
     y, *weights = (torch.randn(s, generator=g) for s in ((len(ids), 17), (17, 64), (64,), (64, 128), (64, 128), (128,)))
