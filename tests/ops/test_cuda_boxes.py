@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ops import assignment, box_collision, kalman, nvrtc, rotated_iou, rotated_nms
+from ops import assignment, box_collision, kalman, nvrtc, polygon_queries, rotated_iou, rotated_nms
 from ops.assignment.bench import example as tracks_and_detections
 from ops.assignment.bench import totals
 from ops.box_collision.bench import example as proposals_and_agents
 from ops.kalman.bench import example as boxes_in_time
+from ops.polygon_queries.bench import example as town
 from ops.rotated_iou.bench import example
 from ops.rotated_nms.bench import example as crowded
 from tests.ops import test_cuda as plain
@@ -82,3 +83,13 @@ def test_box_collision() -> None:
     a, b = others[0], others[1] * 0.3
     same([box_collision._pairs_cuda(a, b)], [box_collision.reference.touch(a, b)])
     assert wanted.any()
+
+
+def test_polygon_queries() -> None:
+    points, vertices, rings, polygons, lines = town(12, 200)
+    groups = points.reshape(-1, 4, 2)
+    groups[3, 2, 0] = torch.nan
+    given = groups, vertices, rings, polygons
+    same(polygon_queries._corners_inside_cuda(*given), polygon_queries.reference.corners_inside(*given))
+    at = groups[:, 0].contiguous(), vertices, lines
+    same(polygon_queries._nearest_cuda(*at), polygon_queries.reference.nearest(*at), 1e-12)
