@@ -17,6 +17,7 @@ OPERATORS = (
     "assignment",
     "kalman",
     "box_collision",
+    "polygon_queries",
     "dilate",
     "pillar_encoder",
     "window_partition",
