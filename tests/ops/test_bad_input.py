@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ops import kernels
 from ops.assignment import assign, assign_greedy, candidates
+from ops.box_collision import boxes_touch, collisions, first_collisions
 from ops.camera_sample import project_points, sample_pairs, sample_points
 from ops.camera_sample.bench import rig
 from ops.centre_targets import centre_targets, foreground_targets, gaussian_heat
@@ -82,6 +83,10 @@ def offsets(n: int, crowded: bool) -> Tensor:
 def boxes(n: int, crowded: bool) -> Tensor:
     found = torch.cat([points(n, crowded, 3), torch.full((n, 3), 2.0) + torch.rand(n, 3), torch.randn(n, 1)], 1)
     return found[:1].expand(n, 7).contiguous() if crowded else found
+
+
+def flat_boxes(n: int, crowded: bool) -> Tensor:
+    return boxes(n, crowded)[:, [0, 1, 3, 4, 6]].double()
 
 
 def zeros(n: int) -> Tensor:
@@ -188,6 +193,18 @@ TARGETS = [
         outside=away(0),
     ),
 ]
+COLLISIONS = [
+    Case("box_collision", boxes_touch, lambda n, c: [flat_boxes(n, c), flat_boxes(n, c)], outside=away(0)),
+    *(
+        Case(
+            "box_collision",
+            how,
+            lambda n, c: [flat_boxes(n, c)[None], flat_boxes(n, c)[:, None], torch.rand(n, 1) < 0.8],
+            outside=away(0),
+        )
+        for how in (collisions, first_collisions)
+    ),
+]
 TRACKS = [
     Case(
         "kalman",
@@ -210,6 +227,7 @@ TRACKS = [
 ]
 CASES = [
     *TRACKS,
+    *COLLISIONS,
     *SEGMENTS,
     *TARGETS,
     *CONVOLUTIONS,
