@@ -27,6 +27,7 @@ from ops.lift_pool import lift_pool, plan_lift
 from ops.pillar_encoder import pillar_max
 from ops.point_attention import point_attention
 from ops.points_in_boxes import points_in_boxes
+from ops.polygon_queries import boxes_inside, corners_inside, nearest_on_lines
 from ops.references import reference_kernels
 from ops.rotated_iou import rotated_iou_3d, rotated_iou_3d_paired, rotated_iou_bev, rotated_iou_bev_paired
 from ops.rotated_nms import rotated_nms
@@ -87,6 +88,12 @@ def boxes(n: int, crowded: bool) -> Tensor:
 
 def flat_boxes(n: int, crowded: bool) -> Tensor:
     return boxes(n, crowded)[:, [0, 1, 3, 4, 6]].double()
+
+
+def rings() -> list[Tensor]:
+    """A square of 10 m with a hole of 2 m: vertices and ring offsets."""
+    corners = torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]], dtype=torch.float64)
+    return [torch.cat([5 * corners, corners]), torch.tensor([0, 4, 8])]
 
 
 def zeros(n: int) -> Tensor:
@@ -205,6 +212,26 @@ COLLISIONS = [
         for how in (collisions, first_collisions)
     ),
 ]
+MAPS = [
+    Case(
+        "polygon_queries",
+        corners_inside,
+        lambda n, c: [points(n, c, 4).double().reshape(n, 2, 2), *rings(), torch.tensor([0, 2])],
+        outside=away(0),
+    ),
+    Case(
+        "polygon_queries",
+        boxes_inside,
+        lambda n, c: [flat_boxes(n, c), *rings(), torch.tensor([0, 2])],
+        outside=away(0),
+    ),
+    Case(
+        "polygon_queries",
+        nearest_on_lines,
+        lambda n, c: [points(n, c, 2).double(), *rings()],
+        outside=away(0),
+    ),
+]
 TRACKS = [
     Case(
         "kalman",
@@ -227,6 +254,7 @@ TRACKS = [
 ]
 CASES = [
     *TRACKS,
+    *MAPS,
     *COLLISIONS,
     *SEGMENTS,
     *TARGETS,
