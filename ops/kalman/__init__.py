@@ -233,5 +233,5 @@ def _register_cuda() -> None:
     _update.register_kernel("cuda")(_update_cuda)
 
 
-kernels.declare("kalman", "cpu", "numba", "float64, Joseph's form")
+kernels.declare_native("kalman", cpu.in_use)
 kernels.declare_unproven_cuda("kalman", _register_cuda)

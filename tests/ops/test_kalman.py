@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
 
+import ops
 from ops import kalman
 from ops.kalman import (
     AB3DMOT,
@@ -46,9 +48,17 @@ def test_numbers_by_hand(pure) -> None:
     assert innovation_covariance(model, ahead, R).tolist() == [[[4.0]]]
 
 
+@pytest.fixture(params=[False, True], ids=["numba", "native"])
+def either_kernel(request: pytest.FixtureRequest) -> Iterator[None]:
+    """numba, then C where this machine can compile it (numba again where it cannot)."""
+    ops.use_native(request.param)
+    yield
+    ops.use_native(True)
+
+
 @pytest.mark.parametrize("model", [AB3DMOT, CONSTANT_VELOCITY, CONSTANT_ACCELERATION, Model(16, 16, (-1,) * 16)])
 @pytest.mark.parametrize("count", [1, 9, 300])
-def test_kernel_equals_reference(model: Model, count: int, pure) -> None:
+def test_kernel_equals_reference(model: Model, count: int, pure, either_kernel: None) -> None:
     tracks, dt, Q, z, R = random_tracks(model, count)
     derivative = list(model.derivative)
     for noise in (Q, Q[:1]):
@@ -127,7 +137,7 @@ def test_threads_strides_and_empty(opcheck) -> None:
     opcheck(kalman._update, *one, rows[:2], z[:2], R[:1], 3)
 
 
-def test_wrong_arguments() -> None:
+def test_wrong_arguments(either_kernel: None) -> None:
     tracks, dt, Q, z, R = random_tracks(CONSTANT_VELOCITY, 3)
     rows = torch.arange(3)
     for call in (
