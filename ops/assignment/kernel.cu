@@ -74,7 +74,7 @@ extern "C" __global__ void optimal(const long long* problems, long long B, const
         for (long long fresh = first; fresh < last; ++fresh) {
             if (column_of[fresh] >= 0 || offsets[fresh] == offsets[fresh + 1]) continue;
             long long row = fresh, own_row = -1, sink = -1, open_head = -1, closed_head = -1;
-            double at = 0.0, own = INFINITY;
+            double at = 0.0, own = 1e300;
             while (true) {
                 if (at + alone - u[row] < own) {
                     own = at + alone - u[row];
@@ -94,7 +94,7 @@ extern "C" __global__ void optimal(const long long* problems, long long B, const
                         via[j] = row;
                     }
                 }
-                double best = INFINITY;
+                double best = 1e300;
                 long long place = -1, before = -1;
                 for (long long j = open_head, previous = -1; j >= 0; previous = j, j = open_next[j])
                     if (length[j] < best || (length[j] == best && row_of[j] < 0)) {

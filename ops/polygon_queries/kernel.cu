@@ -37,7 +37,7 @@ extern "C" __global__ void corners_inside(const double* points, long long N, lon
 extern "C" __global__ void nearest(const double* points, long long N, const double* vertices, const long long* first,
                                    long long S, long long* segment, double* share) {
     FOR_EACH(n, N) {
-        double x = points[2 * n], y = points[2 * n + 1], best = INFINITY;
+        double x = points[2 * n], y = points[2 * n + 1], best = 1e300;
         segment[n] = -1;
         share[n] = 0.0;
         if (!(fabs(x) <= 1e9 && fabs(y) <= 1e9)) continue;
