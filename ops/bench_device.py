@@ -15,14 +15,18 @@ import torch
 
 from ops import (
     assignment,
+    box_collision,
     camera_sample,
+    centre_targets,
     deformable_sample,
     dilate,
     downscale,
+    kalman,
     lift_pool,
     pillar_encoder,
     point_attention,
     points_in_boxes,
+    polygon_queries,
     rotated_iou,
     rotated_nms,
     segment,
@@ -33,10 +37,14 @@ from ops import (
     window_partition,
 )
 from ops.assignment.bench import example as tracks_and_detections
+from ops.box_collision.bench import example as plans_and_agents
 from ops.camera_sample.bench import rig
+from ops.centre_targets.bench import example as labelled_voxels
 from ops.examples import make
+from ops.kalman.bench import example as moving
 from ops.lift_pool.bench import example as lifted
 from ops.pair import with_gradient
+from ops.polygon_queries.bench import example as town
 from ops.references import reference_kernels
 from ops.scans import WAYMO_PILLARS, WAYMO_VOXELS, scan
 
@@ -136,6 +144,28 @@ def calls(device: str, rings: int = 64, columns: int = 2770) -> Iterator[tuple[s
     tracks, detections = (c.to(device) for c in tracks_and_detections(200))
     among = assignment.candidates(tracks, detections, 4.0)
     yield "assignment", "200 x 200", lambda: assignment.assign(among, 200).column
+    yield from _of_tracks_and_maps(device)
+
+
+def _of_tracks_and_maps(device: str) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+    given: Any = tuple(t.to(device) if isinstance(t, torch.Tensor) else t for t in labelled_voxels(0))
+    yield "centre_targets", "heat of sparse voxels", lambda: centre_targets.centre_targets(*given)
+    tracks, dt, Q, measured, R = moving(200)
+    mean, covariance, dt, Q, measured, R = (t.to(device) for t in (*tracks, dt, Q, measured, R))
+    rows = torch.arange(200, device=device)
+
+    def filtered() -> torch.Tensor:
+        ahead = kalman.predict(kalman.AB3DMOT, kalman.Tracks(mean, covariance), dt, Q)
+        return kalman.update(kalman.AB3DMOT, ahead, rows, measured, R).mean
+
+    yield "kalman", "200 tracks", filtered
+    plans, agents = (t.to(device) for t in plans_and_agents(256, 41, 58))
+    yield "box_collision", "256 x 41 x 58", lambda: box_collision.collisions(plans, agents)
+    corners, vertices, rings, polygons, _ = (t.to(device) for t in town(500, 10_000))
+    yield (
+        "polygon_queries", "10,000 points, 500 polygons",
+        lambda: polygon_queries.corners_inside(corners, vertices, rings, polygons).inside,
+    )  # fmt: skip
 
 
 def measure(device: str, rounds: int = 20, rings: int = 64, columns: int = 2770) -> list[DeviceRow]:
