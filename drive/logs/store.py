@@ -280,9 +280,8 @@ class Log:
         inside = track.size == 0 or (track.min() >= 0 and track.max() < len(self.track_tokens))
         self._expect("boxes.arrow", bool(inside), "refers to tracks that are not there")
         offsets = np.searchsorted(table["frame"].to_numpy(), np.arange(self.num_frames + 1))
-        # One batch: its slices are plain arrays, a table's would be put together again at every look.
         columns = [c.chunk(0) if c.num_chunks else pa.array([], c.type) for c in table.columns]
-        return pa.record_batch(columns, schema=table.schema), offsets
+        return pa.record_batch(columns, schema=table.schema), offsets  # its slices, unlike a table's, are plain arrays
 
     @cached_property
     def track_tokens(self) -> list[str]:

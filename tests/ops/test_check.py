@@ -23,7 +23,9 @@ def test_every_cuda_kernel_is_right() -> None:
 
 def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table"]) == 0
-    assert "window_attention  cpu   numba" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "voxelize          cpu   numba" in shown
+    assert "window_attention  cpu   " in shown
     assert main(["polish"]) == 2
     assert main(["check", "--tpu"]) == 2
     assert "usage" in capsys.readouterr().err
