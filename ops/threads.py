@@ -36,6 +36,8 @@ def run(kernel: Callable[..., Any], bounds: np.ndarray, threads: int, *args: Any
 def even_parts(count: int, threads: int, grain: int) -> np.ndarray:
     """Bounds of up to `threads` equal parts of `count` items, each of at least `grain` items."""
     parts = max(1, min(threads, count // max(grain, 1)))
+    if parts == 1:
+        return np.array([0, count])
     return np.linspace(0, count, parts + 1).astype(np.int64)
 
 

@@ -6,7 +6,8 @@ measured: z = mean[:m] + noise. The covariance is updated in Joseph's form, (I -
 filterpy does, which keeps it symmetric and positive. Nothing has a gradient.
 
 A tracker's step over a ragged batch: `predict` all tracks, match (ops.assignment, with `innovation_covariance`), then
-`update` the matched rows with their measurements. Tracks of different frames or classes lie side by side in one call.
+`update` the matched rows with their measurements; `predict_update` is both in one pass, where what matches what is
+known. Tracks of different frames or classes lie side by side in one call.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ import torch
 from torch import Tensor
 
 from ops import checks, kernels
-from ops.arrays import arrays, tensors
 from ops.kalman import cpu, cuda, reference
 
 MOST_STATES = 16
@@ -75,15 +75,10 @@ def predict(model: Model, tracks: Tracks, dt_s: Tensor, noise: Tensor) -> Tracks
 
     `white_noise` makes a Q that fits each time step. ValueError: shapes, dtypes, devices.
     """
-    _check("kalman.predict", model, tracks)
-    N, D = tracks.mean.shape
-    checks.check_rows("kalman.predict", "dt_s", dt_s, N)
-    if dt_s.dtype != torch.float64 or dt_s.dim() != 1 or noise.dtype != torch.float64:
-        raise ValueError(f"kalman.predict: dt_s [N] and noise must be float64, got {dt_s.dtype} and {noise.dtype}")
-    if noise.shape not in ((D, D), (N, D, D)):
-        raise ValueError(f"kalman.predict: noise must be [{D}, {D}] or [{N}, {D}, {D}], got {tuple(noise.shape)}")
-    checks.check_same_device("kalman.predict", *tracks, dt_s, noise)
-    noise = noise.detach() if noise.dim() == 3 else noise.detach()[None]
+    op = "kalman.predict"
+    _check(op, model, tracks)
+    noise = _check_ahead(op, tracks, dt_s, noise)
+    checks.check_same_device(op, *tracks, dt_s, noise)
     return Tracks(*_predict(tracks.mean.detach(), tracks.covariance.detach(), dt_s.detach(), noise, model.derivative))
 
 
@@ -93,22 +88,44 @@ def update(model: Model, tracks: Tracks, rows: Tensor, measured: Tensor, noise: 
     noise R: float64 [m, m] for all, or [K, m, m]. The other tracks stay as they are. ValueError: shapes, dtypes, a row
     out of range or twice, S = P + R not positive definite (also where a measurement is not finite).
     """
-    _check("kalman.update", model, tracks)
-    m = model.measured
-    checks.check_index("kalman.update", "rows", rows)
-    K = rows.shape[0]
-    if measured.dtype != torch.float64 or measured.shape != (K, m):
-        raise ValueError(
-            f"kalman.update: measured must be float64 [{K}, {m}], got {measured.dtype} {tuple(measured.shape)}"
-        )
-    if noise.dtype != torch.float64 or noise.shape not in ((m, m), (K, m, m)):
-        raise ValueError(
-            f"kalman.update: noise must be float64 [{m}, {m}] or [{K}, {m}, {m}], got {tuple(noise.shape)}"
-        )
-    checks.check_same_device("kalman.update", *tracks, rows, measured, noise)
-    noise = noise.detach() if noise.dim() == 3 else noise.detach()[None]
+    op = "kalman.update"
+    _check(op, model, tracks)
+    noise = _check_measured(op, model, rows, measured, noise)
+    checks.check_same_device(op, *tracks, rows, measured, noise)
     given = tracks.mean.detach(), tracks.covariance.detach(), rows, measured.detach(), noise, model.heading
     return Tracks(*_update(*given))
+
+
+def predict_update(
+    model: Model,
+    tracks: Tracks,
+    dt_s: Tensor,
+    process_noise: Tensor,
+    rows: Tensor,
+    measured: Tensor,
+    measured_noise: Tensor,
+) -> Tracks:
+    """`predict` of all tracks, then `update` of tracks `rows`, in one pass over the tracks.
+
+    Args:
+        model: What moves, and what is measured.
+        tracks: N tracks of D states.
+        dt_s: float64 [N], seconds from the tracks' time to the measurements'.
+        process_noise: Q, float64 [D, D] for all, or [N, D, D].
+        rows: int64 [K], the track of every measurement, each at most once. The others are only predicted.
+        measured: float64 [K, m].
+        measured_noise: R, float64 [m, m] for all, or [K, m, m].
+
+    ValueError: as `predict` and `update`.
+    """
+    op = "kalman.predict_update"
+    _check(op, model, tracks)
+    Q = _check_ahead(op, tracks, dt_s, process_noise)
+    R = _check_measured(op, model, rows, measured, measured_noise)
+    mean, covariance = tracks
+    checks.check_same_device(op, mean, covariance, dt_s, Q, rows, measured, R)
+    given = mean.detach(), covariance.detach(), dt_s.detach(), Q, model.derivative, rows, measured.detach(), R
+    return Tracks(*_predict_update(*given, model.heading))
 
 
 def innovation_covariance(model: Model, tracks: Tracks, noise: Tensor) -> Tensor:
@@ -152,18 +169,45 @@ def _check(op: str, model: Model, tracks: Tracks) -> None:
     checks.check_same_device(op, mean, covariance)
 
 
-def _check_rows(rows: Tensor, N: int) -> None:
-    if rows.numel() and (int(rows.min()) < 0 or int(rows.max()) >= N):
-        raise ValueError(f"kalman.update: rows must lie in 0..{N - 1}")
-    if rows.unique().numel() != rows.numel():
-        raise ValueError("kalman.update: a row is named twice")
-
-
-def _check_solved(bad: int) -> None:
-    if bad >= 0:
+def _check_ahead(op: str, tracks: Tracks, dt: Tensor, noise: Tensor) -> Tensor:
+    """The noise as [1, D, D] or [N, D, D]."""
+    N, D = tracks.mean.shape
+    if dt.dtype != torch.float64 or dt.shape != (N,) or noise.dtype != torch.float64:
         raise ValueError(
-            f"kalman.update: measurement {bad} is not finite, or its covariance P + R is not positive definite"
+            f"{op}: dt_s [{N}] and noise must be float64, got {dt.dtype} {tuple(dt.shape)} and {noise.dtype}"
         )
+    if noise.shape not in ((D, D), (N, D, D)):
+        raise ValueError(f"{op}: noise must be [{D}, {D}] or [{N}, {D}, {D}], got {tuple(noise.shape)}")
+    return noise.detach() if noise.dim() == 3 else noise.detach()[None]
+
+
+def _check_measured(op: str, model: Model, rows: Tensor, measured: Tensor, noise: Tensor) -> Tensor:
+    """The noise as [1, m, m] or [K, m, m]."""
+    m = model.measured
+    checks.check_index(op, "rows", rows)
+    K = rows.shape[0]
+    if measured.dtype != torch.float64 or measured.shape != (K, m):
+        raise ValueError(f"{op}: measured must be float64 [{K}, {m}], got {measured.dtype} {tuple(measured.shape)}")
+    if noise.dtype != torch.float64 or noise.shape not in ((m, m), (K, m, m)):
+        raise ValueError(f"{op}: noise must be float64 [{m}, {m}] or [{K}, {m}, {m}], got {tuple(noise.shape)}")
+    return noise.detach() if noise.dim() == 3 else noise.detach()[None]
+
+
+def _check_rows(op: str, rows: Tensor, N: int) -> None:
+    if rows.numel() and (int(rows.min()) < 0 or int(rows.max()) >= N):
+        _check_found(op, cpu.OUTSIDE, N)
+    if rows.unique().numel() != rows.numel():
+        _check_found(op, cpu.TWICE, N)
+
+
+def _check_found(op: str, wrong: int, N: int) -> None:
+    """`wrong`: -1, or what a kernel found wrong (`cpu.step`)."""
+    if wrong == cpu.OUTSIDE:
+        raise ValueError(f"{op}: rows must lie in 0..{N - 1}")
+    if wrong == cpu.TWICE:
+        raise ValueError(f"{op}: a row is named twice")
+    if wrong >= 0:
+        raise ValueError(f"{op}: measurement {wrong} is not finite, or its covariance P + R is not positive definite")
 
 
 @torch.library.custom_op("drive_ops::kalman_predict", mutates_args=())
@@ -175,8 +219,8 @@ def _predict(
 
 @_predict.register_kernel("cpu")
 def _(mean: Tensor, covariance: Tensor, dt: Tensor, noise: Tensor, derivative: list[int]) -> tuple[Tensor, Tensor]:
-    x, P, step, Q = arrays(mean, covariance, dt, noise)
-    return tensors(cpu.predict(x, P, step, Q, tuple(derivative), threads=torch.get_num_threads()))
+    nothing = torch.empty(0, dtype=torch.int64), mean.new_empty(0, 1), mean.new_empty(1, 1, 1), -1
+    return cpu.step(mean, covariance, dt, noise, derivative, *nothing, threads=torch.get_num_threads())[:2]
 
 
 @_predict.register_fake
@@ -188,9 +232,10 @@ def _(mean: Tensor, covariance: Tensor, dt: Tensor, noise: Tensor, derivative: l
 def _update(
     mean: Tensor, covariance: Tensor, rows: Tensor, measured: Tensor, noise: Tensor, heading: int
 ) -> tuple[Tensor, Tensor]:
-    _check_rows(rows, mean.shape[0])
+    N = mean.shape[0]
+    _check_rows("kalman.update", rows, N)
     found = reference.update(mean, covariance, rows, measured, noise, heading)
-    _check_solved(int(found[2]))
+    _check_found("kalman.update", int(found[2]), N)
     return found[0], found[1]
 
 
@@ -198,16 +243,68 @@ def _update(
 def _(
     mean: Tensor, covariance: Tensor, rows: Tensor, measured: Tensor, noise: Tensor, heading: int
 ) -> tuple[Tensor, Tensor]:
-    _check_rows(rows, mean.shape[0])
-    x, P, which, z, R = arrays(mean, covariance, rows, measured, noise)
-    out_mean, out_covariance, bad = cpu.update(x, P, which, z, R, heading, threads=torch.get_num_threads())
-    _check_solved(bad)
-    return tensors((out_mean, out_covariance))
+    now, unmoved = mean.new_empty(0), mean.new_empty(1, 0, 0)
+    given = rows, measured, noise, heading
+    found = cpu.step(mean, covariance, now, unmoved, (), *given, threads=torch.get_num_threads())
+    _check_found("kalman.update", found[2], mean.shape[0])
+    return found[:2]
 
 
 @_update.register_fake
 def _(
     mean: Tensor, covariance: Tensor, rows: Tensor, measured: Tensor, noise: Tensor, heading: int
+) -> tuple[Tensor, Tensor]:
+    return mean.new_empty(mean.shape), covariance.new_empty(covariance.shape)
+
+
+@torch.library.custom_op("drive_ops::kalman_predict_update", mutates_args=())
+def _predict_update(
+    mean: Tensor,
+    covariance: Tensor,
+    dt: Tensor,
+    process: Tensor,
+    derivative: list[int],
+    rows: Tensor,
+    measured: Tensor,
+    noise: Tensor,
+    heading: int,
+) -> tuple[Tensor, Tensor]:
+    N = mean.shape[0]
+    _check_rows("kalman.predict_update", rows, N)
+    found = reference.predict_update(mean, covariance, dt, process, derivative, rows, measured, noise, heading)
+    _check_found("kalman.predict_update", int(found[2]), N)
+    return found[0], found[1]
+
+
+@_predict_update.register_kernel("cpu")
+def _(
+    mean: Tensor,
+    covariance: Tensor,
+    dt: Tensor,
+    process: Tensor,
+    derivative: list[int],
+    rows: Tensor,
+    measured: Tensor,
+    noise: Tensor,
+    heading: int,
+) -> tuple[Tensor, Tensor]:
+    ahead = mean, covariance, dt, process, derivative
+    found = cpu.step(*ahead, rows, measured, noise, heading, threads=torch.get_num_threads())
+    _check_found("kalman.predict_update", found[2], mean.shape[0])
+    return found[:2]
+
+
+@_predict_update.register_fake
+def _(
+    mean: Tensor,
+    covariance: Tensor,
+    dt: Tensor,
+    process: Tensor,
+    derivative: list[int],
+    rows: Tensor,
+    measured: Tensor,
+    noise: Tensor,
+    heading: int,
 ) -> tuple[Tensor, Tensor]:
     return mean.new_empty(mean.shape), covariance.new_empty(covariance.shape)
 
@@ -221,16 +318,38 @@ def _predict_cuda(
 def _update_cuda(
     mean: Tensor, covariance: Tensor, rows: Tensor, measured: Tensor, noise: Tensor, heading: int
 ) -> tuple[Tensor, Tensor]:
-    _check_rows(rows, mean.shape[0])
+    return _measured_cuda("kalman.update", mean, covariance, rows, measured, noise, heading)
+
+
+def _measured_cuda(
+    op: str, mean: Tensor, covariance: Tensor, rows: Tensor, measured: Tensor, noise: Tensor, heading: int
+) -> tuple[Tensor, Tensor]:
+    _check_rows(op, rows, mean.shape[0])
     given = rows.contiguous(), measured.contiguous(), noise.contiguous()
     out_mean, out_covariance, bad = cuda.update(mean, covariance, *given, heading)
-    _check_solved(int(bad))
+    _check_found(op, int(bad), mean.shape[0])
     return out_mean, out_covariance
+
+
+def _predict_update_cuda(
+    mean: Tensor,
+    covariance: Tensor,
+    dt: Tensor,
+    process: Tensor,
+    derivative: list[int],
+    rows: Tensor,
+    measured: Tensor,
+    noise: Tensor,
+    heading: int,
+) -> tuple[Tensor, Tensor]:
+    ahead = _predict_cuda(mean, covariance, dt, process, derivative)
+    return _measured_cuda("kalman.predict_update", *ahead, rows, measured, noise, heading)
 
 
 def _register_cuda() -> None:
     _predict.register_kernel("cuda")(_predict_cuda)
     _update.register_kernel("cuda")(_update_cuda)
+    _predict_update.register_kernel("cuda")(_predict_update_cuda)
 
 
 kernels.declare_native("kalman", cpu.in_use)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from ops.kalman import AB3DMOT, Tracks, predict, reference, update
+from ops.kalman import AB3DMOT, Tracks, predict_update, reference
 from ops.pair import Pair
 
 
@@ -52,12 +52,12 @@ def pairs() -> Iterator[Pair]:
     tracks, dt, Q, measured, R = example(200)
     rows = torch.arange(200)
     name = "Kalman predict and update, 200 tracks, 10 states"
-    ours = lambda: list(update(AB3DMOT, predict(AB3DMOT, tracks, dt, Q), rows, measured, R))  # noqa: E731
+    ours = lambda: list(predict_update(AB3DMOT, tracks, dt, Q, rows, measured, R))  # noqa: E731
     peer = with_filterpy(tracks, dt, Q, measured, R) if importlib.util.find_spec("filterpy") else None
     yield Pair(name, "filterpy objects", ours, peer, 1e-10, goal=40.0)
 
     def plain() -> list[Tensor]:
-        state = reference.predict(*tracks, dt, Q[None], list(AB3DMOT.derivative))
-        return list(reference.update(*state, rows, measured, R[None], AB3DMOT.heading)[:2])
+        given = *tracks, dt, Q[None], list(AB3DMOT.derivative), rows, measured, R[None], AB3DMOT.heading
+        return list(reference.predict_update(*given)[:2])
 
     yield Pair(name, "our torch reference", ours, plain, 1e-10)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from ops.compare import Comparison, gap
-from ops.kalman import AB3DMOT, Tracks, predict, reference, update
+from ops.kalman import AB3DMOT, Tracks, predict, predict_update, reference, update
 from ops.kalman.bench import example
 
 
@@ -22,3 +22,5 @@ def compare(device: str) -> Iterator[Comparison]:
     found = update(AB3DMOT, ahead, here[4], here[5], here[6])
     exact = reference.update(*wanted, rows, measured[rows], R[None], AB3DMOT.heading)[:2]
     yield "update", max(gap(x, y) for x, y in zip(found, exact, strict=True)), 1e-9
+    both = predict_update(AB3DMOT, Tracks(here[0], here[1]), here[2], here[3], here[4], here[5], here[6])
+    yield "predict_update", max(gap(x, y) for x, y in zip(both, exact, strict=True)), 1e-9

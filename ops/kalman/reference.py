@@ -49,3 +49,18 @@ def update(
     out_mean, out_covariance = mean.clone(), covariance.clone()
     out_mean[rows], out_covariance[rows] = x, P
     return out_mean, out_covariance, wrong[0] if len(wrong) else torch.tensor(-1)
+
+
+def predict_update(
+    mean: Tensor,
+    covariance: Tensor,
+    dt: Tensor,
+    process: Tensor,
+    derivative: list[int],
+    rows: Tensor,
+    measured: Tensor,
+    noise: Tensor,
+    heading: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`update` of what `predict` gives."""
+    return update(*predict(mean, covariance, dt, process, derivative), rows, measured, noise, heading)

@@ -22,7 +22,7 @@ from ops.centre_targets import centre_targets, foreground_targets, gaussian_heat
 from ops.deformable_sample import deformable_sample, sample_map
 from ops.dilate import dilate, gather_max
 from ops.downscale import downscale, upsample
-from ops.kalman import CONSTANT_VELOCITY, Tracks, predict, update
+from ops.kalman import CONSTANT_VELOCITY, Tracks, predict, predict_update, update
 from ops.lift_pool import lift_pool, plan_lift
 from ops.pillar_encoder import pillar_max
 from ops.point_attention import point_attention
@@ -250,6 +250,21 @@ TRACKS = [
         ],
         outside=away(2),
         refused_outside=True,
+    ),
+    Case(
+        "kalman",
+        lambda m, p, dt, q, rows, z, r: predict_update(CONSTANT_VELOCITY, Tracks(m, p), dt, q, rows, z, r),
+        lambda n, c: [
+            *tracks(n, c),
+            torch.rand(n, dtype=torch.float64),
+            torch.eye(4, dtype=torch.float64),
+            torch.arange(n).flip(0),
+            torch.randn(n, 2, dtype=torch.float64),
+            torch.eye(2, dtype=torch.float64),
+        ],
+        outside=away(4),
+        refused_outside=True,
+        sparse=True,
     ),
 ]
 CASES = [

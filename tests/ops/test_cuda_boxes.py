@@ -72,6 +72,8 @@ def test_kalman() -> None:
         rows = torch.tensor([4, 3, 29, 0])
         step = *ahead, rows, measured[rows], R[None], model.heading
         same(kalman._update_cuda(*step), kalman.reference.update(*step)[:2], 1e-9)
+        both = *tracks, dt, Q[None], rates, *step[2:]
+        same(kalman._predict_update_cuda(*both), kalman.reference.predict_update(*both)[:2], 1e-9)
 
 
 def test_box_collision() -> None:

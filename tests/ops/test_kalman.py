@@ -19,6 +19,7 @@ from ops.kalman import (
     Tracks,
     innovation_covariance,
     predict,
+    predict_update,
     reference,
     update,
     white_noise,
@@ -46,6 +47,10 @@ def test_numbers_by_hand(pure) -> None:
     assert after.mean.tolist() == [[3.5, 2.75]]
     torch.testing.assert_close(after.covariance, torch.tensor([[[1.0, 0.5], [0.5, 0.75]]]).double(), rtol=0, atol=1e-15)
     assert innovation_covariance(model, ahead, R).tolist() == [[[4.0]]]
+    given = torch.ones(1).double(), torch.zeros(2, 2).double(), torch.tensor([0]), z, R
+    both = pure(lambda x, P: predict_update(model, Tracks(x, P), *given), *tracks)
+    assert both.mean.tolist() == [[3.5, 2.75]]
+    torch.testing.assert_close(both.covariance, after.covariance, rtol=0, atol=1e-15)
 
 
 @pytest.fixture(params=[False, True], ids=["numba", "native"])
@@ -70,7 +75,7 @@ def test_kernel_equals_reference(model: Model, count: int, pure, either_kernel: 
     for noise in (R[rows], R[:1]):
         step = *ahead, rows, z[rows], noise, model.heading
         found, exact = pure(kalman._update, *step), reference.update(*step)
-        for ours, theirs in zip(found, exact[:2], strict=True):
+        for ours, theirs in zip(found, both[:2], strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
         assert torch.equal(found[1], found[1].mT) or count > 1
         assert bool((torch.linalg.eigvalsh(found[1]) > 0).all())
@@ -78,13 +83,34 @@ def test_kernel_equals_reference(model: Model, count: int, pure, either_kernel: 
         assert torch.equal(found[0][others], ahead[0][others])
 
 
-def test_filterpy_gives_the_same() -> None:
+@pytest.mark.parametrize("model", [AB3DMOT, CONSTANT_ACCELERATION, Model(1, 1, (-1,)), Model(16, 16, (-1,) * 16)])
+@pytest.mark.parametrize("count", [1, 8, 9, 300])
+def test_one_pass_equals_two(model: Model, count: int, pure, either_kernel: None) -> None:
+    tracks, dt, Q, z, R = random_tracks(model, count)
+    chosen = torch.randperm(count)
+    for rows in (chosen, chosen[: count // 3], chosen[:0]):
+        for process, noise in ((Q, R[rows]), (Q[0], R[0]), (Q[0], R[rows])):
+            given = dt, process, rows, z[rows], noise
+            found = pure(lambda x, P, *rest: predict_update(model, Tracks(x, P), *rest), *tracks, *given)
+            ahead = predict(model, tracks, dt, process)
+            for ours, theirs in zip(found, update(model, ahead, *given[2:]), strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+            Qs, Rs = (one if one.dim() == 3 else one[None] for one in (process, noise))
+            both = reference.predict_update(*tracks, dt, Qs, list(model.derivative), *given[2:4], Rs, model.heading)
+            for ours, theirs in zip(found, exact[:2], strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+            assert bool((torch.linalg.eigvalsh(found.covariance) > 0).all())
+
+
+def test_filterpy_gives_the_same(either_kernel: None) -> None:
     if importlib.util.find_spec("filterpy") is None:
         pytest.skip("filterpy is not installed")
     given = example(50)
-    found = update(AB3DMOT, predict(AB3DMOT, *given[:3]), torch.arange(50), *given[3:])
-    for ours, theirs in zip(found, with_filterpy(*given)(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12 * 10_000)  # variances of 10,000 before
+    rows = torch.arange(50)
+    apart = update(AB3DMOT, predict(AB3DMOT, *given[:3]), rows, *given[3:])
+    for found in (apart, predict_update(AB3DMOT, *given[:3], rows, *given[3:])):
+        for ours, theirs in zip(found, with_filterpy(*given)(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12 * 10_000)  # variances of 10,000 before
 
 
 def test_heading_turns_by_half_and_stays_in_range() -> None:
@@ -122,7 +148,8 @@ def test_threads_strides_and_empty(opcheck) -> None:
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            results.append(update(AB3DMOT, predict(AB3DMOT, tracks, dt, Q), rows, z, R))
+            both = predict_update(AB3DMOT, tracks, dt, Q, rows, z, R)
+            results.append([*update(AB3DMOT, predict(AB3DMOT, tracks, dt, Q), rows, z, R), *both])
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(x, y) for x, y in zip(*results, strict=True))
@@ -130,11 +157,42 @@ def test_threads_strides_and_empty(opcheck) -> None:
     assert torch.equal(predict(AB3DMOT, turned, dt, Q).mean, predict(AB3DMOT, tracks, dt, Q).mean)
     none = Tracks(tracks.mean[:0], tracks.covariance[:0])
     assert predict(AB3DMOT, none, dt[:0], Q[0]).mean.shape == (0, 10)
+    assert predict_update(AB3DMOT, none, dt[:0], Q[0], rows[:0], z[:0], R[0]).covariance.shape == (0, 10, 10)
+    given = dt, Q, rows, z, R
+    turned_both, both = predict_update(AB3DMOT, turned, *given), predict_update(AB3DMOT, tracks, *given)
+    assert torch.equal(turned_both.covariance, both.covariance)
     kept = update(AB3DMOT, tracks, rows[:0], z[:0], R[0])
     assert torch.equal(kept.covariance, tracks.covariance)
     one = [t[:2] for t in tracks]
     opcheck(kalman._predict, *one, dt[:2], Q[:2], list(AB3DMOT.derivative))
     opcheck(kalman._update, *one, rows[:2], z[:2], R[:1], 3)
+    opcheck(kalman._predict_update, *one, dt[:2], Q[:2], list(AB3DMOT.derivative), rows[:2], z[:2], R[:1], 3)
+
+
+def test_wrong_step_is_refused_by_name(either_kernel: None) -> None:
+    tracks, dt, Q, z, R = random_tracks(CONSTANT_VELOCITY, 20)
+    rows = torch.arange(20)
+    good = {"dt_s": dt, "process_noise": Q, "rows": rows, "measured": z, "measured_noise": R}
+    predict_update(CONSTANT_VELOCITY, tracks, **good)
+    last = torch.full_like(z, 0.5).index_fill(0, torch.tensor([17]), math.nan)
+    for changed, said in (
+        ({"dt_s": dt.float()}, "dt_s"),
+        ({"dt_s": dt[:3]}, "dt_s"),
+        ({"process_noise": Q[:2]}, "noise"),
+        ({"rows": rows.int()}, "rows"),
+        ({"rows": rows[:2]}, "measured"),
+        ({"measured": z.float()}, "measured"),
+        ({"measured_noise": R[:2]}, "noise"),
+        ({"rows": rows * 0}, "twice"),
+        ({"rows": rows + 1}, "0..19"),
+        ({"rows": rows - 1}, "0..19"),
+        ({"measured": last}, "measurement 17"),
+        ({"measured_noise": -1e3 * R[0]}, "measurement 0"),
+    ):
+        with pytest.raises(ValueError, match=f"^kalman.predict_update: .*{said}"):
+            predict_update(CONSTANT_VELOCITY, tracks, **{**good, **changed})
+    with pytest.raises(ValueError, match="kalman.predict_update: mean"):
+        predict_update(AB3DMOT, tracks, **good)
 
 
 def test_wrong_arguments(either_kernel: None) -> None:
