@@ -138,5 +138,5 @@ def _register_cuda() -> None:
     _pillar_max.register_kernel("cuda")(_pillar_max_cuda)
 
 
-kernels.declare("pillar_encoder", "cpu", "numba", "float32; float64 takes the torch reference")
+kernels.declare_native("pillar_encoder", cpu.in_use)
 kernels.declare_unproven_cuda("pillar_encoder", _register_cuda)

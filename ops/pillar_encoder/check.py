@@ -19,7 +19,7 @@ def compare(device: str) -> Iterator[Comparison]:
     g = torch.Generator().manual_seed(1)
     features, *weights = (
         torch.randn(size, generator=g).to(device)
-        for size in ((len(groups.order), 10), (10, 24), (24,), (24, 32), (24, 32), (32,))
+        for size in ((len(groups.order), 10), (10, 64), (64,), (64, 128), (64, 128), (128,))
     )
     yield from both(
         "one layer", lambda x, w, b, o: pillar_max(x, o, w, b), (features, *weights[:2]), (groups.offsets,), 2e-3

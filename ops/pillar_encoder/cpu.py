@@ -7,17 +7,25 @@ The first layer is compiled for its number of inputs, so that a channel's sum ru
 instruction. Maxima are exact whatever the order, so threads do not change a bit; sums over pillars (gradients of the
 weights) are taken in PARTS fixed parts. Comparisons as fast as these lose a NaN: pillars whose numbers are not finite,
 or so large that a sum might overflow, take the slow way (`_careful`).
+
+kernel.c takes the place of the forward passes where it can be compiled and the channels divide by 64: it keeps the sums
+of six points and their maxima in registers, which numba's loops load and store for every point.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
 
+from ops import native
 from ops import threads as threading
+
+SOURCE = Path(__file__).with_name("kernel.c")
+WIDTH = 64  # channels that every processor's registers divide
 
 GRAIN = 2048.0  # points worth a thread
 PARTS = 32  # of the sums over all pillars
@@ -84,6 +92,23 @@ def _careful(x, first, last, w, b, best, where):  # type: ignore[no-untyped-def]
             where[c] = at
 
 
+@njit(cache=True, nogil=True)
+def _careful_ones(left, x, offsets, w, bias, own, out, where, keep):  # type: ignore[no-untyped-def]
+    for v in range(left.size):
+        if left[v]:
+            _careful(x, offsets[v], offsets[v + 1], w, bias[v * own], out[v], where[v * keep])
+
+
+def compiled(name: str, *channels: int) -> Any:
+    """The C function, or None where numba runs."""
+    return None if any(c % WIDTH or c > 1024 for c in channels) else native.kernel(SOURCE, name)
+
+
+def in_use() -> tuple[str, str]:
+    """(kernel, reason) of the forward passes on this machine, for the table of kernels."""
+    return native.kernel_in_use(SOURCE)
+
+
 def pillar_max(
     x: np.ndarray, offsets: np.ndarray, w: np.ndarray, bias: np.ndarray, *, keep: bool, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -95,6 +120,14 @@ def pillar_max(
     bias = bias if own else bias[None]
     parts = threading.balanced_parts(offsets, threads, GRAIN)
     given = x, offsets, w, bias, own, most(w), most(bias)
+    native_layer = compiled("layer", C)
+    if native_layer is not None:
+        left = np.empty(V, np.uint8)
+        sizes = x, offsets, K, w, bias, C, own, *given[5:], SAFE, out, where, keep, left
+        threading.run(native_layer, parts, threads, *sizes)
+        if left.any():
+            _careful_ones(left, *given[:5], out, where, keep)
+        return out, where if keep else where[:0]
     threading.run(_max_kernel(K, keep), parts, threads, *given, out, where)
     return out, where if keep else where[:0]
 

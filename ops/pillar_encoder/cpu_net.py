@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from ops import threads as threading
-from ops.pillar_encoder.cpu import GRAIN, PARTS, SAFE, ZERO, most, size
+from ops.pillar_encoder.cpu import GRAIN, PARTS, SAFE, ZERO, compiled, most, size
 
 CHUNK = 64  # points whose hidden rows are in memory at a time: 16 kB of them, and the second layer's rows fit beside it
 
@@ -118,7 +118,12 @@ def pillar_net(
     with np.errstate(all="ignore"):
         safe = (SAFE / np.float32(H) / max(most(w2), np.float32(1)) - most(b1)) / max(most(w1), np.float32(1e-3))
     given = x, offsets, w1, b1, w2, np.float32(safe), keep
-    threading.run(_net_kernel(K), parts, threads, *given, pooled, out, first, second)
+    native_net = compiled("net", H, C)
+    if native_net is not None:
+        sizes = x, offsets, K, w1, b1, H, w2, C, np.float32(safe), keep
+        threading.run(native_net, parts, threads, *sizes, pooled, out, first, second)
+    else:
+        threading.run(_net_kernel(K), parts, threads, *given, pooled, out, first, second)
     return out, pooled, first if keep else first[:0], second if keep else second[:0]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops import native
+from ops.pillar_encoder import cpu as pillars
 from ops.transformer_layer import cpu as layer
 from ops.window_attention import cpu as attention
 
@@ -56,6 +57,23 @@ LAYER = """
     return 0;
 }
 """
+PILLARS = """
+    const int64_t K = 7, H = 64, C = 128;
+    float *x = made(T * K), *w1 = made(K * H), *b1 = made(H), *w2 = made(H * C), *own = made(windows * H);
+    float *pooled = made(windows * H), *out = made(windows * C);
+    int32_t *first = malloc(windows * H * 4), *second = malloc(windows * C * 4);
+    uint8_t* left = malloc(windows);
+    for (int keep = 0; keep < 2; ++keep) {
+        layer(0, windows, x, offsets, K, w1, own, H, 1, 1.0f, 1.0f, 1e37f, pooled, keep ? first : 0, keep, left);
+        layer(0, windows, x, offsets, K, w1, b1, H, 0, 1.0f, 1.0f, 1e37f, pooled, keep ? first : 0, keep, left);
+        net(0, windows, x, offsets, K, w1, b1, H, w2, C, 1e30f, keep, pooled, out, keep ? first : 0,
+            keep ? second : 0);
+    }
+    for (int64_t i = 0; i < C; ++i)
+        if (!(out[i] * 0 == 0) || second[i] != 0 || second[C + i] != -1) return 3;
+    return 0;
+}
+"""
 NARROW = pytest.mark.skipif(not native.has("__AVX512BF16__"), reason="no bfloat16 instructions here")
 
 
@@ -64,6 +82,7 @@ NARROW = pytest.mark.skipif(not native.has("__AVX512BF16__"), reason="no bfloat1
     [
         pytest.param(attention.SOURCE, ATTENTION, (("DIM", "16"),), id="attention 16"),
         pytest.param(attention.SOURCE, ATTENTION, (("DIM", "10"),), id="attention 10"),
+        pytest.param(pillars.SOURCE, PILLARS, (), id="pillars"),
         pytest.param(layer.SOURCE, LAYER, layer.defines(128, 192, 4, False), id="layer"),
         pytest.param(layer.SOURCE, LAYER, layer.defines(128, 64, 8, True), id="layer bf16", marks=NARROW),
     ],

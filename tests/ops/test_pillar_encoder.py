@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ops.pillar_encoder import _pillar_max, _pillar_max_backward, net, pillar_max, pillar_net, reference
+from ops import native
+from ops.pillar_encoder import _pillar_max, _pillar_max_backward, cpu, net, pillar_max, pillar_net, reference
 
+pytestmark = pytest.mark.usefixtures("either_kernel")
 COUNTS = [3, 0, 1, 130, 2, 64, 65, 0]
 
 
@@ -130,6 +132,24 @@ def test_threads_change_no_bit(ragged) -> None:
         torch.set_num_threads(before)
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def test_the_kernel_in_use_is_the_one_asked_for(either_kernel: str) -> None:
+    assert (cpu.in_use()[0] == native.IN_USE) == (either_kernel == "C")
+    assert (cpu.compiled("net", 64, 128) is not None) == (either_kernel == "C")
+    assert cpu.compiled("net", 64, 70) is None
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf, 1e37])
+def test_one_wide_pillar_with_bad_numbers(bad: float, own: bool, ragged) -> None:
+    x, offsets, w, b = inputs(ragged, (3, (3, 64), (len(COUNTS), 64) if own else (64,)))
+    x[1, 1], w[1, 2] = bad, 0.0
+    exact, exact_where = reference.pillar_max(x, offsets, w, b)
+    out, where = _pillar_max(x, offsets, w, b, True)
+    torch.testing.assert_close(out, exact, rtol=1e-4, atol=1e-4, equal_nan=True)
+    number = ~exact.isnan()
+    assert torch.equal(where[number], exact_where[number])
 
 
 def test_wrong_arguments(ragged) -> None:
