@@ -210,10 +210,10 @@ def _(coords, boxes, box_batch, labels, num_classes, origin, cell, grid, batch_s
 
 @_gaussian_heat.register_kernel("cpu")
 def _(boxes, box_batch, labels, num_classes, origin, cell, grid, batch_size, overlap, least_radius):  # type: ignore[no-untyped-def]
-    _check_values("gaussian_heat", box_batch, labels, num_classes, batch_size)
     heat = np.zeros((batch_size, num_classes, *grid), np.float32)  # fresh pages are zero: no second pass over them
     given = *arrays(boxes, box_batch, labels), *map(float, (*origin, *cell)), overlap, least_radius, heat
-    cpu.gaussian_heat(*given)
+    if not cpu.gaussian_heat(*given):
+        _check_values("gaussian_heat", box_batch, labels, num_classes, batch_size)
     return torch.from_numpy(heat)
 
 

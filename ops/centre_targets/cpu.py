@@ -223,8 +223,14 @@ def _radius(length, width, overlap):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def gaussian_heat(boxes, box_batch, labels, x_low, y_low, dx, dy, overlap, least_radius, heat):  # type: ignore[no-untyped-def]
-    """Maximum of the boxes' Gaussians into heat [B, K, ny, nx]; a Gaussian is the product of two along the axes."""
-    _, _, ny, nx = heat.shape
+    """Maximum of the boxes' Gaussians into heat [B, K, ny, nx]; a Gaussian is the product of two along the axes.
+
+    Returns whether every frame and label lies inside; where one does not, nothing is written.
+    """
+    frames, classes, ny, nx = heat.shape
+    for n in range(boxes.shape[0]):
+        if not (0 <= box_batch[n] < frames and 0 <= labels[n] < classes):
+            return False
     along = np.empty(max(ny, nx) + 1)
     for n in range(boxes.shape[0]):
         at_x, at_y = (np.float64(boxes[n, 0]) - x_low) / dx, (np.float64(boxes[n, 1]) - y_low) / dy
@@ -243,3 +249,4 @@ def gaussian_heat(boxes, box_batch, labels, x_low, y_low, dx, dy, overlap, least
             for x in range(max(i - radius, 0), min(i + radius, nx - 1) + 1):
                 value = np.float32(up * along[abs(x - i)])
                 row[x] = value if value > row[x] else row[x]
+    return True

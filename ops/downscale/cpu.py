@@ -47,30 +47,26 @@ def _along(n, ratio):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _mark(coords, nz, coarse_y, coarse_x, of_y, of_x, key, bitmap):  # type: ignore[no-untyped-def]
-    """Key of every cell's coarse cell, and the bitmap of those."""
-    for v in range(coords.shape[0]):
+def _downscale(coords, ratio, nz, ny, nx, nearness, frames):  # type: ignore[no-untyped-def]
+    """(coarse coords [U, 4], chosen [U], parent [V]) of cells that lie inside `frames` frames."""
+    coarse_y, coarse_x = (ny + ratio - 1) // ratio, (nx + ratio - 1) // ratio
+    (of_y, in_y), (of_x, in_x) = _along(ny, ratio), _along(nx, ratio)
+    V = coords.shape[0]
+    parent = np.empty(V, np.int64)  # until the ranks are known, the key of the coarse cell
+    bitmap = np.zeros(frames * nz * coarse_y * coarse_x // 64 + 1, np.uint64)
+    for v in range(V):
         y, x = np.uint64(coords[v, 2]), np.uint64(coords[v, 3])
         k = np.uint64(((coords[v, 0] * nz + coords[v, 1]) * coarse_y + of_y[y]) * coarse_x + of_x[x])
-        key[v] = k
-        bit = ONE << (k & LOW)
-        if bitmap[k >> SIX] & bit == 0:
-            bitmap[k >> SIX] |= bit
-
-
-@njit(cache=True, nogil=True)
-def _rank(bitmap, before):  # type: ignore[no-untyped-def]
-    total = np.int64(0)
+        parent[v] = k
+        bitmap[k >> SIX] |= ONE << (k & LOW)
+    before, U = np.empty(bitmap.size, np.int64), np.int64(0)
     for w in range(bitmap.size):
-        before[w] = total
-        total += np.int64(popcount(bitmap[w]))
-    return total
-
-
-@njit(cache=True, nogil=True)
-def _choose(coords, ratio, of_y, of_x, in_y, in_x, key, bitmap, before, nearness, best, cells, chosen, parent):  # type: ignore[no-untyped-def]
-    for v in range(coords.shape[0]):
-        k, y, x = np.uint64(key[v]), np.uint64(coords[v, 2]), np.uint64(coords[v, 3])
+        before[w] = U
+        U += np.int64(popcount(bitmap[w]))
+    cells, chosen = np.empty((U, 4), np.int64), np.empty(U, np.int64)
+    best = np.full(U, ratio * ratio, np.int64)
+    for v in range(V):
+        k, y, x = np.uint64(parent[v]), np.uint64(coords[v, 2]), np.uint64(coords[v, 3])
         below = bitmap[k >> SIX] & ((ONE << (k & LOW)) - ONE)
         u = np.uint64(before[k >> SIX]) + popcount(below)
         parent[v] = u
@@ -78,6 +74,7 @@ def _choose(coords, ratio, of_y, of_x, in_y, in_x, key, bitmap, before, nearness
         if rank < best[u]:
             best[u], chosen[u] = rank, v
             cells[u, 0], cells[u, 1], cells[u, 2], cells[u, 3] = coords[v, 0], coords[v, 1], of_y[y], of_x[x]
+    return cells, chosen, parent
 
 
 def downscale(
@@ -85,23 +82,12 @@ def downscale(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(coarse coords [U, 4], chosen [U], parent [V]). ValueError: cells outside the grid, over `most` coarse cells."""
     nz, ny, nx = shape
-    coarse_y, coarse_x = -(-ny // ratio), -(-nx // ratio)
     outside, frames = _survey(coords, nz, ny, nx)
     if outside:
         raise ValueError(f"downscale: cells lie outside their grid of {nz} x {ny} x {nx}")
-    total = int(frames) * nz * coarse_y * coarse_x
-    if total > most:
+    if frames * nz * -(-ny // ratio) * -(-nx // ratio) > most:
         raise ValueError(f"downscale: {frames} frames of {list(shape)} cells are more than {most:,} coarse ones")
-    (of_y, in_y), (of_x, in_x) = _along(ny, ratio), _along(nx, ratio)
-    V = len(coords)
-    key, bitmap = np.empty(V, np.int64), np.zeros(total // 64 + 1, np.uint64)
-    _mark(coords, nz, coarse_y, coarse_x, of_y, of_x, key, bitmap)
-    before = np.empty(bitmap.size, np.int64)
-    U = _rank(bitmap, before)
-    cells, chosen, parent = np.empty((U, 4), np.int64), np.empty(U, np.int64), np.empty(V, np.int64)
-    best = np.full(U, ratio * ratio, np.int64)
-    _choose(coords, ratio, of_y, of_x, in_y, in_x, key, bitmap, before, nearness, best, cells, chosen, parent)
-    return cells, chosen, parent
+    return _downscale(coords, ratio, nz, ny, nx, nearness, frames)
 
 
 @njit(cache=True, nogil=True)

@@ -59,47 +59,54 @@ def _row_by_row(coords, frames, nz, ny, nx):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _along(n, window, shift, outer, inner):  # type: ignore[no-untyped-def]
+def _along(n, window, shift, outer, inner, number, place):  # type: ignore[no-untyped-def]
     """(number of the window * outer, place inside it * inner) of n cells along an axis."""
-    number, place = np.empty(n, np.int64), np.empty(n, np.int64)
     w, i = shift // window, shift % window
     for c in range(n):
         number[c], place[c] = w * outer, i * inner
         i += 1
         if i == window:
             w, i = w + 1, 0
-    return number, place
 
 
 @njit(cache=True, nogil=True)
-def _windows(coords, rows, by_rows, trusted, frames, ny, nx, window, shift, order, inverse, position):  # type: ignore[no-untyped-def]
+def _windows(coords, rows, by_rows, trusted, frames, ny, nx, window, shift, order, inverse, position, cell):  # type: ignore[no-untyped-def]
     """One partition: (its offsets, whether the cells are what they were taken for).
 
     Cells that are not `trusted` are taken for key-ordered ones of `frames` frames of one layer; where they are not,
-    nothing is written.
+    the outputs hold nothing of use. `cell` is room for V numbers under window * window. Until the windows' starts are
+    known, `inverse` holds each cell's window (upper half) and its place in it: fewer pages to touch.
     """
     wide, high = (nx - 1 + shift) // window + 1, (ny - 1 + shift) // window + 1
-    window_y, cell_y = _along(ny, window, shift, wide, window)
-    window_x, cell_x = _along(nx, window, shift, 1, 1)
+    window_y, cell_y = np.empty(ny, np.int64), np.empty(ny, cell.dtype)
+    window_x, cell_x = np.empty(nx, np.int64), np.empty(nx, cell.dtype)
+    _along(ny, window, shift, wide, window, window_y, cell_y)
+    _along(nx, window, shift, 1, 1, window_x, cell_x)
     V, area = coords.shape[0], high * wide
-    place, key = np.zeros(frames * area, np.int32), np.empty(V, np.int32)
-    slot, cell = np.empty(V, np.int32), np.empty(V, np.int64)
-    right, before = True, np.int64(-1)
+    place = np.zeros(frames * area, np.int32)
+    half, low = np.uint64(32), np.uint64(2**32 - 1)
+    columns = np.uint64(nx)
+    # Of the line of cells that is being read: its frame, row, first window and place, and the column before.
+    line_b, line_y, line_window, line_cell, before = np.int64(-1), np.int64(-1), np.int64(0), cell_y[0], np.int64(-1)
     for i in range(V):
         v = rows[i] if by_rows else i
-        b, y, x = coords[v, 0], np.uint64(coords[v, 2]), np.uint64(coords[v, 3])
-        if not trusted:
-            # As unsigned numbers negative ones are too large.
-            inside = (b >= 0) & (b < frames) & (coords[v, 1] == 0) & (y < np.uint64(ny)) & (x < np.uint64(nx))
-            now = (b * ny + coords[v, 2]) * nx + coords[v, 3]
-            right &= inside & (now >= before)
-            before = now
-            if not right:
+        b, y, x = coords[v, 0], coords[v, 2], coords[v, 3]
+        if (b != line_b) | (y != line_y) | (i == 0):
+            later = (b > line_b) | ((b == line_b) & (y > line_y))
+            if not trusted and not (later & (b >= 0) & (b < frames) & (y >= 0) & (y < ny)):
                 return np.empty(0, np.int64), False
-        k = np.uint64(b * area + window_y[y] + window_x[x])
-        cell[i] = cell_y[y] + cell_x[x]
-        key[i], slot[i] = k, place[k]
-        place[k] = slot[i] + np.int32(1)
+            line_b, line_y, before = b, y, np.int64(-1)
+            line_window, line_cell = b * area + window_y[np.uint64(y)], cell_y[np.uint64(y)]
+        at = np.uint64(x)
+        # As unsigned numbers negative ones are too large.
+        if not trusted and ((coords[v, 1] != 0) | (at >= columns) | (x < before)):
+            return np.empty(0, np.int64), False
+        before = x
+        k = np.uint64(line_window + window_x[at])
+        slot = place[k]
+        place[k] = slot + np.int32(1)
+        cell[i] = line_cell + cell_x[at]
+        inverse[i] = (k << half) | np.uint64(slot)
     total = W = 0
     for j in range(place.size):
         n = place[j]
@@ -113,10 +120,18 @@ def _windows(coords, rows, by_rows, trusted, frames, ny, nx, window, shift, orde
     if place.size:
         offsets[w] = place[place.size - 1]
     offsets[W] = V
-    for i in range(V):
-        v = rows[i] if by_rows else i
-        o = np.uint64(place[np.uint64(key[i])]) + np.uint64(slot[i])
-        order[o], inverse[v], position[o] = v, o, cell[i]
+    if by_rows:
+        for i in range(V):
+            packed = np.uint64(inverse[i])
+            o = np.uint64(place[packed >> half]) + (packed & low)
+            order[o], position[o] = rows[i], cell[i]
+        for i in range(V):
+            inverse[order[i]] = i
+    else:
+        for i in range(V):
+            packed = np.uint64(inverse[i])
+            o = np.uint64(place[packed >> half]) + (packed & low)
+            order[o], inverse[i], position[o] = i, o, cell[i]
     return offsets, True
 
 
@@ -152,11 +167,12 @@ def _partition(
     window: int,
     shift: int,
     most: int,
-    out: tuple[np.ndarray, np.ndarray, np.ndarray],
+    out: tuple[np.ndarray, ...],
 ) -> np.ndarray:
     """Writes order, inverse and position of one scale and shift; returns the offsets."""
     nz, ny, nx = shape
     V, none = len(cells), np.empty(0, np.int64)
+    out = *out, np.empty(V, np.int32 if window < 2**15 else np.int64)
     area = ((ny - 1 + shift) // window + 1) * ((nx - 1 + shift) // window + 1)
     frames = int(cells[-1, 0]) + 1 if V else 0
     if nz == 1 and 0 <= frames * area <= most and most >= V:

@@ -102,6 +102,34 @@ def test_not_contiguous() -> None:
     equal(flat(window_partition([wide], [(1, 20, 20)], 4)), flat(window_partition([coords], [(1, 20, 20)], 4)))
 
 
+@pytest.mark.parametrize("window", [4, 2**15, 2**20])
+def test_order_of_rows_and_wide_windows(window: int) -> None:
+    coords, shape = cells((1, 20, 30), 2, 0.4), (1, 20, 30)
+    swapped = coords.clone()
+    swapped[[5, 6]] = coords[[6, 5]]
+    for rows in (coords, swapped, coords.flip(0), coords[torch.argsort(coords[:, 3], stable=True)]):
+        found = flat(window_partition([rows], [shape], window, (0, 3)))
+        equal(found, reference.window_partition([rows], shape, window, (0, 3)))
+
+
+@pytest.mark.parametrize("row", [0, 40, -1])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [(0, -1), (1, -1), (1, 1), (2, -1), (2, -(2**40)), (2, 20), (2, 2**40), (3, -1), (3, 30), (3, 2**62)],
+)
+def test_one_cell_outside(row: int, column: int, value: int) -> None:
+    coords = cells((1, 20, 30), 2, 0.4)
+    coords[row, column] = value
+    with pytest.raises(ValueError, match="window_partition: cells lie outside"):
+        window_partition([coords], [(1, 20, 30)], 4, (0, 3))
+
+
+@pytest.mark.parametrize("cell", [(-1, -1, -1, -1), (-1, 0, -1, 0), (0, 0, -1, 0), (-1, 0, 0, 0)])
+def test_all_cells_outside(cell: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="window_partition: cells lie outside"):
+        window_partition([torch.tensor([cell, cell])], [(1, 20, 30)], 4, (0, 3))
+
+
 def test_wrong_arguments() -> None:
     coords, shape = cells((1, 9, 9), 1, 0.5), (1, 9, 9)
     for bad in (
