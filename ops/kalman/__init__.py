@@ -10,55 +10,27 @@ A tracker's step over a ragged batch: `predict` all tracks, match (ops.assignmen
 known. Tracks of different frames or classes lie side by side in one call.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ops import checks, kernels
-from ops.kalman import cpu, cuda, reference
+from ops.kalman import cpu, cuda, host, reference
+from ops.kalman.model import AB3DMOT, CONSTANT_ACCELERATION, CONSTANT_VELOCITY, Model
 
-MOST_STATES = 16
-
-
-@dataclass(frozen=True)
-class Model:
-    """A linear motion model.
-
-    Attributes:
-        states: D, entries of the state; at most 16.
-        measured: m, the first m entries are measured.
-        derivative: For every entry the entry that is its rate of change, or -1: x -> vx -> ax.
-        heading: Entry (measured, radians) that wraps at 2 pi, or -1. Before an update the state's heading is turned by
-            half a turn where it is more than a quarter turn from the measured one (AB3DMOT's correction: a box's front
-            and back are easily confused); afterwards it lies in [-pi, pi).
-    """
-
-    states: int
-    measured: int
-    derivative: tuple[int, ...]
-    heading: int = -1
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.measured <= self.states <= MOST_STATES or len(self.derivative) != self.states:
-            raise ValueError(
-                f"kalman: a model needs 1..{MOST_STATES} states, 1..states measured and one derivative a state"
-            )
-        for entry, rate in enumerate(self.derivative):
-            # Rates come later than what they change: no cycles.
-            if rate != -1 and not entry < rate < self.states:
-                raise ValueError(f"kalman: the derivative of state {entry} must be -1 or a later state, got {rate}")
-        if not -1 <= self.heading < self.measured:
-            raise ValueError(f"kalman: heading must be -1 or a measured state, got {self.heading}")
-
-
-AB3DMOT = Model(10, 7, (7, 8, 9, -1, -1, -1, -1, -1, -1, -1), heading=3)
-"""x y z yaw length width height vx vy vz; measured: a box. AB3DMOT itself takes dt = 1 for every frame."""
-CONSTANT_VELOCITY = Model(4, 2, (2, 3, -1, -1))
-"""x y vx vy; measured: a place."""
-CONSTANT_ACCELERATION = Model(6, 2, (2, 3, 4, 5, -1, -1))
-"""x y vx vy ax ay; measured: a place."""
+__all__ = [
+    "AB3DMOT",
+    "CONSTANT_ACCELERATION",
+    "CONSTANT_VELOCITY",
+    "Model",
+    "Tracks",
+    "innovation_covariance",
+    "predict",
+    "predict_update",
+    "update",
+    "white_noise",
+]
 
 
 class Tracks(NamedTuple):
@@ -201,7 +173,7 @@ def _check_rows(op: str, rows: Tensor, N: int) -> None:
 
 
 def _check_found(op: str, wrong: int, N: int) -> None:
-    """`wrong`: -1, or what a kernel found wrong (`cpu.step`)."""
+    """`wrong`: -1, or what a kernel found wrong (`host.step`)."""
     if wrong == cpu.OUTSIDE:
         raise ValueError(f"{op}: rows must lie in 0..{N - 1}")
     if wrong == cpu.TWICE:
@@ -220,7 +192,7 @@ def _predict(
 @_predict.register_kernel("cpu")
 def _(mean: Tensor, covariance: Tensor, dt: Tensor, noise: Tensor, derivative: list[int]) -> tuple[Tensor, Tensor]:
     nothing = torch.empty(0, dtype=torch.int64), mean.new_empty(0, 1), mean.new_empty(1, 1, 1), -1
-    return cpu.step(mean, covariance, dt, noise, derivative, *nothing, threads=torch.get_num_threads())[:2]
+    return host.step(mean, covariance, dt, noise, derivative, *nothing, threads=torch.get_num_threads())[:2]
 
 
 @_predict.register_fake
@@ -245,7 +217,7 @@ def _(
 ) -> tuple[Tensor, Tensor]:
     now, unmoved = mean.new_empty(0), mean.new_empty(1, 0, 0)
     given = rows, measured, noise, heading
-    found = cpu.step(mean, covariance, now, unmoved, (), *given, threads=torch.get_num_threads())
+    found = host.step(mean, covariance, now, unmoved, (), *given, threads=torch.get_num_threads())
     _check_found("kalman.update", found[2], mean.shape[0])
     return found[:2]
 
@@ -289,7 +261,7 @@ def _(
     heading: int,
 ) -> tuple[Tensor, Tensor]:
     ahead = mean, covariance, dt, process, derivative
-    found = cpu.step(*ahead, rows, measured, noise, heading, threads=torch.get_num_threads())
+    found = host.step(*ahead, rows, measured, noise, heading, threads=torch.get_num_threads())
     _check_found("kalman.predict_update", found[2], mean.shape[0])
     return found[:2]
 
@@ -352,5 +324,5 @@ def _register_cuda() -> None:
     _predict_update.register_kernel("cuda")(_predict_update_cuda)
 
 
-kernels.declare_native("kalman", cpu.in_use)
+kernels.declare_native("kalman", host.in_use)
 kernels.declare_unproven_cuda("kalman", _register_cuda)
