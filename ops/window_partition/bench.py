@@ -34,33 +34,51 @@ def scales(coords: Tensor, shape: tuple[int, int, int]) -> tuple[list[Tensor], l
     return cells, shapes
 
 
-def sst_bucketing(coords: Tensor, shape: tuple[int, int, int], shift: int) -> list[tuple[Tensor, Tensor]]:
-    """SST's way: the tokens of windows of similar size, and each one's place in its padded batch, bucket by bucket.
+def sst_bucketing(
+    coords: Tensor, shape: tuple[int, int, int], shift: int
+) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+    """SST's way: (the tokens of windows of similar size and each one's place in its padded batch, bucket by bucket;
+    in-window cells).
 
-    Written anew from the published algorithm (window numbers, numbers inside a window, relabelled windows a bucket).
+    Written anew from the published algorithm and its steps: numbers of windows and of cells inside them; how many
+    tokens a window's bucket keeps, and which tokens are over that; then, bucket by bucket, windows numbered anew and
+    the tokens in them. Its random order of tokens, its masks and its position embedding are left out.
     """
     _, ny, nx = shape
     wide, high = (nx - 1 + shift) // WINDOW + 1, (ny - 1 + shift) // WINDOW + 1
-    y, x = (coords[:, 2] + shift) // WINDOW, (coords[:, 3] + shift) // WINDOW
-    number = (coords[:, 0] * high + y) * wide + x
-    size = torch.bincount(number)[number]
+    along_y, along_x = coords[:, 2] + shift, coords[:, 3] + shift
+    number = (coords[:, 0] * high + along_y // WINDOW) * wide + along_x // WINDOW
+    cell = along_y % WINDOW * WINDOW + along_x % WINDOW
+    size, level, most = torch.bincount(number)[number], torch.full_like(number, -1), torch.zeros_like(number)
+    for n, (low, top) in enumerate(zip((0, *BUCKETS), BUCKETS, strict=False)):
+        inside = (size > low) & (size <= top)
+        most[inside], level[inside] = top, n
+    kept = (_inner(number) < most).nonzero()[:, 0]
+    number, level = number[kept], level[kept]
     found = []
-    for low, top in zip((0, *BUCKETS), BUCKETS, strict=False):
-        tokens = ((size > low) & (size <= top)).nonzero()[:, 0]
+    for n, top in enumerate(BUCKETS):
+        tokens = (level == n).nonzero()[:, 0]
         _, window = torch.unique(number[tokens], return_inverse=True)
-        by_window, order = torch.sort(window, stable=True)
-        starts = torch.cat((by_window.new_zeros(1), torch.bincount(by_window).cumsum(0)[:-1]))
-        inner = torch.empty_like(order)
-        inner[order] = torch.arange(len(order)) - starts[by_window]
-        found.append((tokens, window * top + inner))
-    return found
+        found.append((kept[tokens], window * top + _inner(window)))
+    return found, cell
 
 
-def _same_as_sst(ours: list[list[Windows]], theirs: list[list[list[tuple[Tensor, Tensor]]]]) -> None:
-    """Every bucket's padded batch holds our windows of that size, in our order."""
+def _inner(window: Tensor) -> Tensor:
+    """Number of each token in its window."""
+    by_window, order = torch.sort(window, stable=True)
+    starts = torch.bincount(by_window).cumsum(0).roll(1)
+    starts[:1] = 0
+    inner = torch.empty_like(order)
+    inner[order] = torch.arange(len(order)) - starts[by_window]
+    return inner
+
+
+def _same_as_sst(ours: list[list[Windows]], theirs: list[list[tuple[list[tuple[Tensor, Tensor]], Tensor]]]) -> None:
+    """Every bucket's padded batch holds our windows of that size, in our order; in-window cells are equal."""
     for scale, buckets_of in zip(ours, theirs, strict=True):
-        for windows, buckets in zip(scale, buckets_of, strict=True):
+        for windows, (buckets, cell) in zip(scale, buckets_of, strict=True):
             _same_buckets(windows, buckets)
+            assert torch.equal(cell[windows.order], windows.position), "window_partition: SST's cells differ"
 
 
 def _same_buckets(windows: Windows, buckets: list[tuple[Tensor, Tensor]]) -> None:
@@ -75,7 +93,7 @@ def _same_buckets(windows: Windows, buckets: list[tuple[Tensor, Tensor]]) -> Non
 
 def pairs() -> Iterator[Pair]:
     """Comparisons, the peer's output checked before either is timed."""
-    points = scan(64, 2770)
+    points = scan(64, 2600, sweeps=3)  # as many cells as row 2a has
     coords = voxelize(points, torch.zeros(len(points), dtype=torch.int64), *WAYMO_PILLARS, 1).coords
     shape = grid_shape(*WAYMO_PILLARS)
     size = f"{len(coords) / 1000:.1f}k cells"
