@@ -45,19 +45,22 @@ def versions() -> dict[str, str]:
 
 def markdown(report: dict[str, Any]) -> str:
     """One row a comparison: medians in milliseconds and their ratio, one and two threads."""
-    runs = [report[key] for key in ("threads_1", "threads_2") if key in report]
     lines = [
         "| what | peer | asked | one thread: ours / peer, ratio | two threads |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for rows in zip(*runs, strict=True):
-        asked = f"{rows[0]['goal']:g}" if rows[0]["goal"] else ""
-        cells = [
-            f"{r['ours_ms']:.3g} / {r['peer_ms']:.3g} ms, **{r['ratio']:.3g}**" if math.isfinite(r["ratio"]) else "-"
-            for r in rows
-        ]
-        lines.append(f"| {rows[0]['name']} | {rows[0]['peer']} | {asked} | {' | '.join(cells)} |")
+    two = {(r["name"], r["peer"]): r for r in report.get("threads_2", [])}
+    for row in report["threads_1"]:
+        cells = [_cell(row), _cell(two.get((row["name"], row["peer"])))]
+        asked = f"{row['goal']:g}" if row["goal"] else ""
+        lines.append(f"| {row['name']} | {row['peer']} | {asked} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None or not math.isfinite(row["ratio"]):
+        return "-"
+    return f"{row['ours_ms']:.3g} / {row['peer_ms']:.3g} ms, **{row['ratio']:.3g}**"
 
 
 def main() -> None:
