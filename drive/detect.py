@@ -102,7 +102,7 @@ class DetectArguments:
     """Draw each scan from above."""
     device: str = "cpu"
     """Torch device."""
-    precision: Literal["32", "bf16-mixed"] = "32"
+    precision: Precision = "32"
     """Of the forward pass; bf16-mixed takes matrix products in bfloat16, faster where the processor has them."""
 
 

@@ -77,7 +77,7 @@ class SWFormer(nn.Module):
         """x [V, C] of the finest level -> [V, C] of the finest level."""
         scales: list[Tensor] = []
         for block, level in zip(self.blocks, levels, strict=True):
-            x = upsample(x, level.chosen) if scales else x
+            x = x.index_select(0, level.chosen) if scales else x
             x = block(x, level.windows, level.shifted, level.neighbours if self.mix else None)
             scales.append(x)
         for fusion, fine, level in reversed(list(zip(self.fusions, scales, levels, strict=False))):
