@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds w
 def test_random_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(module.DATASETS, "toy", "toy_recording")
     raw = toy_recording.make_raw(tmp_path / "raw", [f"{i:03d}" for i in range(3 * kills.KILLS)], deed="slow")
-    convert("toy", raw, tmp_path / "quiet", workers=2)
+    assert not convert("toy", raw, tmp_path / "quiet", workers=2).failed
     drivers, hands = kills.torment(raw, tmp_path / "out", kills.KILLS, seed=3)
     assert min(drivers, hands) > 0
     assert drivers + hands > kills.KILLS // 2  # most kills met somebody at work
