@@ -7,7 +7,7 @@ still, so that velocities there are relative ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -24,6 +24,8 @@ class FrameDetections:
         scores: float64 [N], the detector's own (a probability or a logit: the tracker's configuration must fit).
         labels: int64 [N], index into the tracker's class names.
         features: float32 [N, C], the detector's features at each box; C = 0 where there are none.
+        ego: float64 [4], x y z yaw of the ego frame in the fixed frame: where the boxes were seen from. Zeros where
+            the fixed frame is the ego frame.
     """
 
     timestamp_ns: int
@@ -32,6 +34,7 @@ class FrameDetections:
     scores: np.ndarray
     labels: np.ndarray
     features: np.ndarray
+    ego: np.ndarray = field(default_factory=lambda: np.zeros(4))
 
     def __post_init__(self) -> None:
         n = len(self.scores)
@@ -53,6 +56,7 @@ class FrameDetections:
             self.scores[rows],
             self.labels[rows],
             self.features[rows],
+            self.ego,
         )
 
     @staticmethod
