@@ -3,7 +3,8 @@
 One frame: axes of the log's global frame, origin moved to `Scene.origin_xy`, so that numbers are small; metres,
 radians, seconds, float64. One time grid: 10 Hz, instants of the log interpolated (positions linear, headings the
 shorter way round), nothing before the first or after the last label of a track. Ragged data is values and offsets, as
-ops.polygon_queries takes it. ``drive.samples.scene_load.load_scene`` makes scenes of logs; scenes made by hand are as good.
+ops.polygon_queries takes it. ``drive.samples.scene_load.load_scene`` makes scenes of logs; scenes made by hand are as
+good.
 
 Shape letters: T instants, A road users, L lanes, G polygons, K signals.
 """
@@ -11,32 +12,49 @@ Shape letters: T instants, A road users, L lanes, G polygons, K signals.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from drive.dynamics.vehicle import Vehicle
+from drive.dynamics.bicycle import (
+    AX,
+    AY,
+    EGO_COLUMNS,
+    HEADING,
+    STEERING,
+    STEERING_RATE,
+    VX,
+    VY,
+    YAW_ACCELERATION,
+    YAW_RATE,
+    X,
+    Y,
+)
+from drive.dynamics.vehicle import Vehicle
 
 STEP_S = 0.1
 """The time grid's spacing."""
 
-EGO_COLUMNS = (
-    "x",
-    "y",
-    "heading",
-    "vx",
-    "vy",
-    "ax",
-    "ay",
-    "steering",
-    "steering_rate",
-    "yaw_rate",
-    "yaw_acceleration",
-)
-"""State of the rear axle: place and heading in the scene's frame, the rest in the ego's own axes (x ahead, y left)."""
-
-X, Y, HEADING, VX, VY, AX, AY, STEERING, STEERING_RATE, YAW_RATE, YAW_ACCELERATION = range(11)
+# The ego's states are those of the vehicle model: rear axle, see there.
+__all__ = [
+    "ACTOR_KINDS",
+    "AX",
+    "AY",
+    "EGO_COLUMNS",
+    "HEADING",
+    "STEERING",
+    "STEERING_RATE",
+    "VX",
+    "VY",
+    "YAW_ACCELERATION",
+    "YAW_RATE",
+    "Actors",
+    "Lights",
+    "Route",
+    "Scene",
+    "SceneMap",
+    "X",
+    "Y",
+]
 
 ACTOR_KINDS = ("vehicle", "pedestrian", "cyclist", "static")
 VEHICLE, PEDESTRIAN, CYCLIST, STATIC = range(4)
@@ -113,7 +131,7 @@ class SceneMap:
         polygon_offsets: int64 [G + 1].
         polygon_layer: uint8 [G], bits DRIVABLE, INTERSECTION, LANE, CONNECTOR, CARPARK, ROADBLOCK, CROSSING.
         polygon_lane: int64 [G], the lane that a LANE or CONNECTOR polygon belongs to, or -1.
-        lane_vertices: float64 [N, 2]; lane l's centre line is lane_offsets[l]:lane_offsets[l + 1], in driving direction.
+        lane_vertices: float64 [N, 2]; lane l's centre line is lane_offsets[l]:lane_offsets[l + 1], as one drives.
         lane_offsets: int64 [L + 1].
         lane_ids: the log's own names [L].
         lane_is_connector: bool [L]: inside a junction.

@@ -1,0 +1,1 @@
+"""Simulated drives: a planner in a scene, step by step."""
