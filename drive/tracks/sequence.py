@@ -16,6 +16,7 @@ from drive.boxes.detections import DetectionSet
 from drive.boxes.table_file import matrix_of, rows_of, write_table
 from drive.errors import UserError
 from drive.geometry.box import transform_boxes
+from drive.geometry.rigid import yaw_of_matrix
 from drive.logs.store import Log
 from drive.tracks.track import FrameDetections, TrackedFrame, Tracker
 
@@ -66,14 +67,15 @@ def log_detections(
     key frame to key frame.) Ego -> fixed frame by the pose of the frame; a log without poses has identity there.
 
     Args:
-        class_names: the tracker's; labels are indices into it, detections of other classes are left out.
+        class_names: the tracker's; labels are indices into it, detections of other classes are left out. A name's case
+            does not matter: KITTI writes Car, a detector trained on it says car.
         min_score: detections below it are left out.
 
     Raises:
         UserError: at once, as :func:`frame_rows` does, and where no class of the detections is the tracker's.
     """
-    names = {name: k for k, name in enumerate(class_names)}
-    label = np.array([names.get(name, -1) for name in found.class_names], dtype=np.int64)
+    names = {name.lower(): k for k, name in enumerate(class_names)}
+    label = np.array([names.get(name.lower(), -1) for name in found.class_names], dtype=np.int64)
     if found.class_names and (label < 0).all():
         what = f"detections of {', '.join(found.class_names)}; the tracker knows {', '.join(class_names)}"
         raise UserError(log.path, what, "use a recipe with the classes of the detections")
@@ -93,9 +95,9 @@ def _frames(
         valid = found.velocity_valid[mine][kept]
         boxes = transform_boxes(frame.global_from_ego, found.boxes[mine][kept])
         boxes[~valid, 7:9] = 0.0
-        yield FrameDetections(
-            frame.timestamp_ns, boxes, valid, scores[kept], labels[kept], found.features[mine][kept]
-        )  # fmt: skip
+        ego = np.append(frame.global_from_ego[:3, 3], yaw_of_matrix(frame.global_from_ego))
+        features = found.features[mine][kept]
+        yield FrameDetections(frame.timestamp_ns, boxes, valid, scores[kept], labels[kept], features, ego)
 
 
 def run_tracker(tracker: Tracker[Any], frames: Iterable[FrameDetections]) -> list[TrackedFrame]:

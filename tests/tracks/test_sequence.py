@@ -106,7 +106,13 @@ def test_boxes_come_in_the_fixed_frame(tmp_path: Path) -> None:
     np.testing.assert_allclose(first.boxes[:, 7:], [[0, 0], [0, 1]], atol=1e-12)
     assert first.velocity_valid.tolist() == [False, True]
     assert first.features.tolist() == [[2, 3], [4, 5]]
+    np.testing.assert_allclose(last.ego, [102, 50, 0, np.pi / 2])
     np.testing.assert_allclose(last.boxes[:, :2], [[102, 54], [102, 55]], atol=1e-9)
+
+
+def test_the_case_of_a_class_name_does_not_matter(tmp_path: Path) -> None:
+    (frame,) = log_detections(log_of(tmp_path), found_of("one", [3], [0]), ("Car", "Truck"))
+    assert frame.labels.tolist() == [1, 0]
 
 
 def test_empty_frames_are_frames_and_scores_cut(tmp_path: Path) -> None:
