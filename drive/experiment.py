@@ -15,8 +15,13 @@ from typing import Any
 from drive.boxes.detector import PillarsConfig, SWFormerConfig
 from drive.boxes.voxel_detector import VoxelConfig
 from drive.errors import UserError
+from drive.samples.classes import ClassMap
 from drive.samples.config import DataConfig
+from drive.tracks.ab3dmot import Ab3dmotConfig
 from drive.train.config import TrainConfig
+
+TrackerConfig = Ab3dmotConfig
+"""Every tracker's configuration; ``build()`` makes the tracker."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,7 @@ class Experiment:
 
     def to_json(self) -> str:
         """The resolved configuration, sorted, as stored in a run's ``config.json``."""
-        # Once there and back: a float field that a recipe wrote as 20 is 20.0 here and in the file that is read again.
-        same: Experiment = _typed(_plain(self), Experiment, self.name)
-        return json.dumps(_plain(same), indent=2, sort_keys=True) + "\n"
+        return _to_json(self)
 
     def hash(self) -> str:
         """First 12 hex digits of the SHA-256 of :meth:`to_json`: equal hashes mean equal configurations."""
@@ -48,14 +51,50 @@ class Experiment:
         Raises:
             UserError: the file is missing or broken, or names a field or class that this version does not have.
         """
-        try:
-            plain = json.loads(path.read_text())
-        except OSError as error:
-            raise UserError(path, "cannot be read", "name a folder that `drive train` made") from error
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{error.lineno}", f"not JSON ({error.msg})", "restore the file") from error
-        experiment: Experiment = _typed(plain, Experiment, str(path))
+        experiment: Experiment = _typed(_read_json(path, "drive train"), Experiment, str(path))
         return experiment
+
+
+@dataclass(frozen=True)
+class TrackExperiment:
+    """What follows objects over frames, and which labels it is scored against."""
+
+    name: str
+    """Names the run's folder."""
+    tracker: TrackerConfig
+    classes: ClassMap
+    """Categories of the logs' labels to the tracker's classes, for scoring. Its names are the tracker's."""
+    min_score: float | None = None
+    """Detections below it never reach the tracker; None takes all of them."""
+
+    def to_json(self) -> str:
+        """The resolved configuration, sorted, as stored in a run's ``config.json``."""
+        return _to_json(self)
+
+    def hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of :meth:`to_json`: equal hashes mean equal configurations."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    @staticmethod
+    def read(path: Path) -> TrackExperiment:
+        """The experiment of a tracking run's ``config.json``. Raises UserError as :meth:`Experiment.read` does."""
+        experiment: TrackExperiment = _typed(_read_json(path, "drive track"), TrackExperiment, str(path))
+        return experiment
+
+
+def _to_json(experiment: Experiment | TrackExperiment) -> str:
+    # Once there and back: a float field that a recipe wrote as 20 is 20.0 here and in the file that is read again.
+    same = _typed(_plain(experiment), type(experiment), experiment.name)
+    return json.dumps(_plain(same), indent=2, sort_keys=True) + "\n"
+
+
+def _read_json(path: Path, verb: str) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(path, "cannot be read", f"name a folder that `{verb}` made") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}", f"not JSON ({error.msg})", "restore the file") from error
 
 
 def _plain(value: Any) -> Any:

@@ -6,19 +6,32 @@ import dataclasses
 import difflib
 import importlib
 from collections.abc import Sequence
+from typing import TypeVar
 
 import tyro
 
 from drive.errors import UserError
-from drive.experiment import Experiment
+from drive.experiment import Experiment, TrackExperiment
+
+AnyExperiment = TypeVar("AnyExperiment", Experiment, TrackExperiment)
+_VERB = {Experiment: "drive train", TrackExperiment: "drive track"}
 
 
 def load_recipe(name: str) -> Experiment:
     """The Experiment that ``module.experiment()`` returns; ``name`` is the module's dotted name.
 
     Raises:
-        UserError: no such module, or no such function in it.
+        UserError: no such module, no such function in it, or one that returns another kind of experiment.
     """
+    return _load(name, Experiment)
+
+
+def load_track_recipe(name: str) -> TrackExperiment:
+    """As :func:`load_recipe`, of a TrackExperiment."""
+    return _load(name, TrackExperiment)
+
+
+def _load(name: str, kind: type[AnyExperiment]) -> AnyExperiment:
     name = name.removesuffix(".py").replace("/", ".")
     try:
         module = importlib.import_module(name)
@@ -31,12 +44,14 @@ def load_recipe(name: str) -> Experiment:
     if recipe is None:
         raise UserError(f"recipe {name}", "it has no function experiment()", "define one that returns an Experiment")
     experiment = recipe()
-    if not isinstance(experiment, Experiment):
-        raise UserError(f"recipe {name}", f"experiment() returned {type(experiment).__name__}", "return an Experiment")
+    if not isinstance(experiment, kind):
+        other = _VERB.get(type(experiment))
+        mend = f"use it with `{other}`" if other else f"return one of {kind.__name__}"
+        raise UserError(f"recipe {name}", f"experiment() returned {type(experiment).__name__}", mend)
     return experiment
 
 
-def override(experiment: Experiment, argv: Sequence[str], program: str = "drive train RECIPE") -> Experiment:
+def override(experiment: AnyExperiment, argv: Sequence[str], program: str = "drive train RECIPE") -> AnyExperiment:
     """``--train.epochs 12`` and the like applied to a recipe, checked against the dataclasses' types.
 
     Raises:
@@ -60,9 +75,11 @@ def override(experiment: Experiment, argv: Sequence[str], program: str = "drive 
         raise UserError(words, "a value that does not fit its field's type", "`--help` shows the types") from error
 
 
-def _parse(experiment: Experiment, argv: list[str], program: str, output: bool) -> Experiment:
+def _parse(experiment: AnyExperiment, argv: list[str], program: str, output: bool) -> AnyExperiment:
     markers = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
-    return tyro.cli(Experiment, default=experiment, args=argv, prog=program, config=markers, console_outputs=output)
+    return tyro.cli(
+        type(experiment), default=experiment, args=argv, prog=program, config=markers, console_outputs=output
+    )
 
 
 def _fields(value: object, prefix: str = "") -> set[str]:

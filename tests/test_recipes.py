@@ -9,12 +9,15 @@ import pytest
 
 from drive.cli import main
 from drive.errors import UserError
-from drive.experiment import Experiment
-from drive.recipes import load_recipe, override
+from drive.experiment import Experiment, TrackExperiment
+from drive.recipes import load_recipe, load_track_recipe, override
 
 REPO = Path(__file__).resolve().parent.parent
 NOT_RECIPES = {"__init__", "demo", "real", "stages"}
-RECIPES = sorted(f"configs.{p.stem}" for p in (REPO / "configs").glob("*.py") if p.stem not in NOT_RECIPES)
+TRACKERS = ("ab3dmot", "center_greedy", "simple_track", "stt")
+NAMES = sorted(f"configs.{p.stem}" for p in (REPO / "configs").glob("*.py") if p.stem not in NOT_RECIPES)
+TRACK_RECIPES = [name for name in NAMES if name.endswith(TRACKERS)]
+RECIPES = [name for name in NAMES if name not in TRACK_RECIPES]
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -27,6 +30,31 @@ def test_a_recipe_survives_its_file(name: str, tmp_path: Path) -> None:
     assert back.to_json() == experiment.to_json()
     assert back.hash() == experiment.hash()
     assert type(back.model) is type(experiment.model)
+
+
+@pytest.mark.parametrize("name", TRACK_RECIPES)
+def test_a_tracking_recipe_survives_its_file(name: str, tmp_path: Path) -> None:
+    experiment = load_track_recipe(name)
+    assert name.endswith(experiment.name)
+    path = tmp_path / "config.json"
+    path.write_text(experiment.to_json())
+    back = TrackExperiment.read(path)
+    assert back.hash() == experiment.hash()
+    assert type(back.tracker) is type(experiment.tracker)
+
+
+def test_a_recipe_of_the_other_kind() -> None:
+    with pytest.raises(UserError, match="returned TrackExperiment; use it with `drive track`"):
+        load_recipe("configs.kitti_ab3dmot")
+    with pytest.raises(UserError, match="returned Experiment; use it with `drive train`"):
+        load_track_recipe("configs.town_pillars")
+
+
+def test_overrides_of_a_tracker_are_typed() -> None:
+    changed = override(
+        load_track_recipe("configs.kitti_ab3dmot"), ["--tracker.classes.0.max-age", "5", "--min-score", "1"]
+    )
+    assert (changed.tracker.classes[0].max_age, changed.min_score) == (5, 1.0)
 
 
 def test_overrides_are_typed() -> None:
