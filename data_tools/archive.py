@@ -135,7 +135,9 @@ def list_members(raw: Path) -> list[Member]:
     try:
         if zipfile.is_zipfile(raw):
             with zipfile.ZipFile(raw) as archive:
-                found = [Member(_clean(i.filename), i.file_size) for i in archive.infolist() if not i.is_dir()]
+                # Not ZipInfo.is_dir, which fails on a member without a name.
+                files = [info for info in archive.infolist() if not info.filename.endswith("/")]
+                found = [Member(_clean(info.filename), info.file_size) for info in files]
         else:
             with tarfile.open(raw) as archive:
                 found = []

@@ -98,6 +98,10 @@ def test_nothing_is_written_outside(tmp_path: Path) -> None:
             archive.writestr(name, "x")
         with pytest.raises(UserError, match="would be written outside the folder"):
             list_members(tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "nameless.zip", "w") as archive:
+        archive.writestr("", "x")
+    with pytest.raises(UserError, match=r"nameless\.zip: member '\.' would be written outside the folder"):
+        list_members(tmp_path / "nameless.zip")
     with tarfile.open(tmp_path / "a.tar", "w") as tape:
         link = tarfile.TarInfo("link")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
