@@ -98,8 +98,12 @@ def test_nothing_is_written_outside(tmp_path: Path) -> None:
             archive.writestr(name, "x")
         with pytest.raises(UserError, match="would be written outside the folder"):
             list_members(tmp_path / "a.zip")
-    with zipfile.ZipFile(tmp_path / "nameless.zip", "w") as archive:
-        archive.writestr("", "x")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("n", "x")
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[data.find(b"PK\x01\x02") + 28] = 0  # length of the name; its byte belongs to the extra field then
+    data[data.find(b"PK\x01\x02") + 30] = 1
+    (tmp_path / "nameless.zip").write_bytes(data)
     with pytest.raises(UserError, match=r"nameless\.zip: member '\.' would be written outside the folder"):
         list_members(tmp_path / "nameless.zip")
     with tarfile.open(tmp_path / "a.tar", "w") as tape:
