@@ -16,19 +16,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 
 from drive.geometry.angles import wrap_angle
-from drive.geometry.box import HEIGHT, LENGTH, VX, YAW, Z
+from drive.geometry.box import VX, YAW
 from drive.tracks import parameters
 from drive.tracks.associate import Rules, match
+from drive.tracks.box_filter import BoxFilter
 from drive.tracks.inputs import seconds_since, usable
+from drive.tracks.life import Clock, Life, take
 from drive.tracks.parameters import Ab3dmotClass
 from drive.tracks.track import FrameDetections, TrackedFrame
-from ops import kalman
-
-_MEASURED = [0, 1, 2, YAW, LENGTH, LENGTH + 1, HEIGHT]  # the filter's order of a box's columns
-_DIAGONAL = np.arange(10)
 
 
 @dataclass(frozen=True)
@@ -48,12 +45,12 @@ class Ab3dmotConfig:
 
     classes: tuple[Ab3dmotClass, ...]
     period_s: float
-    clock: Literal["stamps", "frames"] = "stamps"
+    clock: Clock = "stamps"
     refuse_late: bool = False
     anchor: Literal["bottom", "centre"] = "bottom"
-    first_variance: tuple[float, float] = parameters.AB3DMOT_FIRST_VARIANCE
+    first_variance: tuple[float, float] = parameters.KALMAN_FIRST_VARIANCE
     process_variance: tuple[float, float] = parameters.AB3DMOT_PROCESS_VARIANCE
-    measurement_variance: float = parameters.AB3DMOT_MEASUREMENT_VARIANCE
+    measurement_variance: float = parameters.KALMAN_MEASUREMENT_VARIANCE
 
     @staticmethod
     def kitti(class_names: tuple[str, ...] = ("Car", "Pedestrian", "Cyclist")) -> Ab3dmotConfig:
@@ -108,16 +105,14 @@ class Ab3dmot:
     """The tracker; see the module."""
 
     def __init__(self, config: Ab3dmotConfig) -> None:
-        if not config.period_s > 0:
-            raise ValueError(f"period_s must be positive, got {config.period_s}")
         self.config = config
         self.class_names = tuple(c.name for c in config.classes)
         self._rules = Rules.of(config.classes, config.refuse_late)
-        self._max_age = np.array([c.max_age for c in config.classes], dtype=np.int64)
+        self._life = Life(config.clock, config.period_s, np.array([c.max_age for c in config.classes], dtype=np.int64))
         self._min_hits = np.array([c.min_hits for c in config.classes], dtype=np.int64)
-        self._first = np.diag(np.repeat(config.first_variance, (7, 3)))
-        self._process = np.diag(np.repeat(config.process_variance, (7, 3)))
-        self._measured = np.eye(7) * config.measurement_variance
+        self._filter = BoxFilter(
+            config.period_s, config.anchor, config.first_variance, config.process_variance, config.measurement_variance
+        )
 
     def start(self) -> Ab3dmotState:
         none = np.zeros(0, dtype=np.int64)
@@ -126,97 +121,66 @@ class Ab3dmot:
 
     def step(self, state: Ab3dmotState, detections: FrameDetections) -> tuple[Ab3dmotState, TrackedFrame]:
         """One frame on. Raises UserError where the frame is not later than the last one."""
+        now_ns = detections.timestamp_ns
         passed_s = seconds_since(state.timestamp_ns, detections) if state.frames else self.config.period_s
         periods = passed_s / self.config.period_s if self.config.clock == "stamps" else 1.0
         rows = np.flatnonzero(usable(detections, len(self.class_names)))
         rows = rows[np.argsort(detections.labels[rows], kind="stable")]
-        measured, labels = self._measurements(detections.boxes[rows]), detections.labels[rows]
-        old = self._without_too_old(state, detections.timestamp_ns)
+        boxes, labels, scores = detections.boxes[rows], detections.labels[rows], detections.scores[rows]
+        measured = self._filter.measurements(boxes)
+        old = take(state, self._life.can_be_matched(state.labels, state.misses, state.seen_ns, now_ns))
 
         # Matched where the tracks will be; only then is the whole filter moved, prediction and update in one pass.
-        there = self._boxes(old.mean)
-        there[:, :3] += old.mean[:, 7:] * periods
-        found = match(self._rules, there, old.labels, detections.boxes[rows], labels)
-        moved = kalman.predict_update(
-            kalman.AB3DMOT,
-            kalman.Tracks(torch.from_numpy(old.mean), torch.from_numpy(old.covariance)),
-            torch.full((len(old.ids),), periods, dtype=torch.float64),
-            torch.from_numpy(self._process * periods),
-            torch.from_numpy(found.track),
-            torch.from_numpy(measured[found.detection]),
-            torch.from_numpy(self._measured),
+        found = match(self._rules, self._filter.ahead(old.mean, periods), old.labels, boxes, labels)
+        mean, covariance = self._filter.step(
+            old.mean,
+            old.covariance,
+            np.full(len(old.ids), periods),
+            periods,
+            found.track,
+            measured[found.detection],
         )
-        hits, misses, seen_ns, scores = old.hits.copy(), old.misses + 1, old.seen_ns.copy(), old.scores.copy()
+        hits, misses, seen_ns, last = old.hits.copy(), old.misses + 1, old.seen_ns.copy(), old.scores.copy()
         detection = np.zeros(len(old.ids), dtype=np.int64)
         hits[found.track] += 1
         misses[found.track] = 0
-        seen_ns[found.track] = detections.timestamp_ns
-        scores[found.track] = detections.scores[rows[found.detection]]
+        seen_ns[found.track] = now_ns
+        last[found.track] = scores[found.detection]
         detection[found.track] = rows[found.detection]
 
         new = found.unmatched
         count = len(new)
-        mean = np.zeros((count, 10))
-        mean[:, :7] = measured[new]
-        ids = np.concatenate([old.ids, np.arange(state.next_id, state.next_id + count)])
+        new_mean, new_covariance = self._filter.begin(measured[new])
         now = Ab3dmotState(
             state.frames + 1,
-            detections.timestamp_ns,
+            now_ns,
             state.next_id + count,
             state.left_out + len(detections) - len(rows),
-            ids,
+            np.concatenate([old.ids, np.arange(state.next_id, state.next_id + count)]),
             np.concatenate([old.labels, labels[new]]),
             np.concatenate([hits, np.ones(count, np.int64)]),
             np.concatenate([misses, np.zeros(count, np.int64)]),
-            np.concatenate([seen_ns, np.full(count, detections.timestamp_ns)]),
-            np.concatenate([scores, detections.scores[rows[new]]]),
-            np.concatenate([moved.mean.numpy(), mean]),
-            np.concatenate([moved.covariance.numpy(), np.broadcast_to(self._first, (count, 10, 10))]),
+            np.concatenate([seen_ns, np.full(count, now_ns)]),
+            np.concatenate([last, scores[new]]),
+            np.concatenate([mean, new_mean]),
+            np.concatenate([covariance, new_covariance]),
         )
         return self._reported(now, np.concatenate([detection, rows[new]]))
 
-    def _measurements(self, boxes: np.ndarray) -> np.ndarray:
-        """[N, 7] in the filter's order of boxes [N, 9]."""
-        measured = boxes[:, _MEASURED]
-        if self.config.anchor == "bottom":
-            measured[:, 2] -= boxes[:, HEIGHT] / 2
-        return measured
-
-    def _boxes(self, mean: np.ndarray) -> np.ndarray:
-        """Boxes [N, 9] of filters [N, 10], velocity in metres a second."""
-        boxes = np.empty((len(mean), 9))
-        boxes[:, _MEASURED] = mean[:, :7]
-        boxes[:, VX:] = mean[:, 7:9] / self.config.period_s
-        if self.config.anchor == "bottom":
-            boxes[:, Z] += mean[:, 6] / 2
-        return boxes
-
-    def _ages(self, state: Ab3dmotState, timestamp_ns: int) -> np.ndarray:
-        """Periods since the last match, to the nearest whole one."""
-        if self.config.clock == "frames":
-            return state.misses
-        return np.rint((timestamp_ns - state.seen_ns) * (1e-9 / self.config.period_s)).astype(np.int64)
-
-    def _without_too_old(self, state: Ab3dmotState, timestamp_ns: int) -> Ab3dmotState:
-        """The tracks that a detection of this time may still continue: AB3DMOT's is matched up to max_age periods."""
-        late = 1 if self.config.clock == "frames" else 0
-        return _take(state, self._ages(state, timestamp_ns) + late <= self._max_age[state.labels])
-
     def _reported(self, now: Ab3dmotState, detection: np.ndarray) -> tuple[Ab3dmotState, TrackedFrame]:
         order = np.argsort(now.labels, kind="stable")
-        alive = self._ages(now, now.timestamp_ns) < self._max_age[now.labels]
-        min_hits = self._min_hits[now.labels]
-        shown = alive & ((now.hits >= min_hits) | (now.frames <= min_hits))
-        shown_rows = order[shown[order]]
-        tracks = _take(now, shown_rows)
+        order = order[self._life.goes_on(now.labels, now.misses, now.seen_ns, now.timestamp_ns)[order]]
+        alive = take(now, order)
+        min_hits = self._min_hits[alive.labels]
+        shown = (alive.hits >= min_hits) | (alive.frames <= min_hits)
+        tracks = take(alive, shown)
         count = len(tracks.ids)
         has_velocity = tracks.hits >= 2  # one place is no velocity
-        boxes = self._boxes(tracks.mean)
+        boxes = self._filter.boxes(tracks.mean)
         boxes[:, YAW] = wrap_angle(boxes[:, YAW])
         boxes[~has_velocity, VX:] = 0.0
         sigma = np.zeros((count, 4))
-        sigma[:, :2] = np.sqrt(tracks.covariance[:, _DIAGONAL[7:9], _DIAGONAL[7:9]]) / self.config.period_s
-        sigma[~has_velocity] = 0.0
+        sigma[has_velocity, :2] = self._filter.velocity_sigma(tracks.covariance[has_velocity])
         frame = TrackedFrame(
             now.timestamp_ns,
             tracks.ids,
@@ -228,25 +192,7 @@ class Ab3dmot:
             np.zeros(count, dtype=bool),
             sigma,
             has_velocity,
-            detection[shown_rows],
+            detection[order][shown],
             tracks.misses == 0,
         )
-        return _take(now, order[alive[order]]), frame
-
-
-def _take(state: Ab3dmotState, rows: np.ndarray) -> Ab3dmotState:
-    """The state with the tracks at ``rows`` (mask or indices) only."""
-    return Ab3dmotState(
-        state.frames,
-        state.timestamp_ns,
-        state.next_id,
-        state.left_out,
-        state.ids[rows],
-        state.labels[rows],
-        state.hits[rows],
-        state.misses[rows],
-        state.seen_ns[rows],
-        state.scores[rows],
-        state.mean[rows],
-        state.covariance[rows],
-    )
+        return alive, frame

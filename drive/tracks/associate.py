@@ -91,11 +91,7 @@ def match(
     if not giou.all():
         apart = tracks[row[~giou], Z] - detections[column[~giou], Z]
         cost[~giou] = np.hypot(cost[~giou], apart)
-    if rules.refuse_late:
-        cost = cost.astype(np.float32).astype(np.float64)  # as AB3DMOT keeps them: equal ones there are equal here
-        wanted = np.ones(len(cost), dtype=bool)
-    else:
-        wanted = cost <= rules.most[label]
+    wanted = np.full(len(cost), True) if rules.refuse_late else cost <= rules.most[label]
     detection_of = np.full(len(tracks), -1)
     cost_of = np.full(len(tracks), np.inf)
     for greedy in np.unique(rules.greedy):

@@ -2,13 +2,16 @@
 
 AB3DMOT: https://github.com/xinshuoweng/AB3DMOT, ``AB3DMOT_libs/model.py`` (get_param) and ``kalman_filter.py``; the
 sets tuned for PointRCNN (KITTI), CenterPoint and Megvii detections (nuScenes).
+CenterPoint: https://github.com/tianweiy/CenterPoint, ``tools/nusc_tracking/pub_tracker.py`` and ``pub_test.py``,
+``tools/waymo_tracking/test.py``.
+SimpleTrack: https://github.com/tusen-ai/SimpleTrack, ``configs/`` and ``mot_3d/motion_model/kalman_filter.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from drive.errors import UserError
 
@@ -35,7 +38,15 @@ class Ab3dmotClass:
     max_age: int
 
 
-def _by_name(*classes: Ab3dmotClass) -> dict[str, Ab3dmotClass]:
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Parameters = TypeVar("Parameters", bound=_Named)
+
+
+def _by_name(*classes: Parameters) -> dict[str, Parameters]:
     return {c.name: c for c in classes}
 
 
@@ -63,16 +74,88 @@ AB3DMOT_NUSCENES_MEGVII = _by_name(
     Ab3dmotClass("bicycle", "greedy", "giou", -0.6, 3, 2),
 )
 
-# Seconds between two frames of the data that the numbers above were tuned on.
+# Seconds between two frames of the data that the numbers were tuned on.
 KITTI_PERIOD_S = 0.1
 NUSCENES_PERIOD_S = 0.5
+WAYMO_PERIOD_S = 0.1
 
-# The filter's matrices, diagonals for a box's entries and for its velocity's (per frame): kalman_filter.py.
-AB3DMOT_FIRST_VARIANCE = (10.0, 10000.0)
+# The filters' matrices, diagonals for a box's entries and for its velocity's. AB3DMOT's velocity is a frame's,
+# SimpleTrack's a second's; SimpleTrack leaves the process noise at the unit matrix.
+KALMAN_FIRST_VARIANCE = (10.0, 10000.0)
+KALMAN_MEASUREMENT_VARIANCE = 1.0
 AB3DMOT_PROCESS_VARIANCE = (1.0, 0.01)
-AB3DMOT_MEASUREMENT_VARIANCE = 1.0
+SIMPLE_TRACK_PROCESS_VARIANCE = (1.0, 1.0)
 
-Parameters = TypeVar("Parameters")
+
+@dataclass(frozen=True)
+class GreedyClass:
+    """How CenterPoint's tracker treats one class.
+
+    Attributes:
+        name: Of the class.
+        gate_m: Metres from above between a track and a detection, at most.
+        birth_score: A detection starts a track only with a greater score; None: every one does.
+    """
+
+    name: str
+    gate_m: float
+    birth_score: float | None = None
+
+
+GREEDY_NUSCENES = _by_name(
+    GreedyClass("car", 4.0),
+    GreedyClass("truck", 4.0),
+    GreedyClass("bus", 5.5),
+    GreedyClass("trailer", 3.0),
+    GreedyClass("pedestrian", 1.0),
+    GreedyClass("motorcycle", 13.0),
+    GreedyClass("bicycle", 3.0),
+)
+GREEDY_WAYMO = _by_name(
+    GreedyClass("vehicle", 0.8, 0.75), GreedyClass("pedestrian", 0.4, 0.75), GreedyClass("cyclist", 0.6, 0.75)
+)
+# Not published: KITTI's detectors measure no velocity, so that a gate must hold the way of a whole frame at the first
+# match: 4 m in 0.1 s is 40 m/s. They are nuScenes' gates.
+GREEDY_KITTI = _by_name(GreedyClass("Car", 4.0), GreedyClass("Pedestrian", 1.0), GreedyClass("Cyclist", 3.0))
+GREEDY_MAX_AGE = 3
+
+
+@dataclass(frozen=True)
+class SimpleTrackClass:
+    """How SimpleTrack treats one class.
+
+    Attributes:
+        name: Of the class.
+        first_score: A detection takes part in the first stage, and may start a track, with at least this score.
+        suppress_iou: A detection goes where its 3D IoU with a better one of its class is greater.
+        min_giou: The least 3D GIoU of a pair, in both stages.
+        second_score: In the second stage a track without a match goes on where a detection with a greater score than
+            this is near; None: there is no second stage.
+        max_age: Frames without a match after which a track ends.
+    """
+
+    name: str
+    first_score: float
+    suppress_iou: float
+    min_giou: float = -0.5
+    second_score: float | None = None
+    max_age: int = 2
+
+
+SIMPLE_TRACK_NUSCENES = _by_name(
+    *(SimpleTrackClass(name, 0.01, 0.1) for name in AB3DMOT_NUSCENES_CENTERPOINT)
+)  # configs/nu_configs/giou.yaml
+SIMPLE_TRACK_WAYMO = _by_name(  # configs/waymo_configs/{vc,pd}_kf_giou.yaml
+    SimpleTrackClass("vehicle", 0.7, 0.25, second_score=0.1),
+    SimpleTrackClass("pedestrian", 0.5, 0.25, second_score=0.1),
+    SimpleTrackClass("cyclist", 0.7, 0.25, second_score=0.1),
+)
+# Not published: Waymo's set for PointRCNN's scores, which are logits: ln(p / (1 - p)) of 0.7, 0.5 and 0.1.
+SIMPLE_TRACK_KITTI = _by_name(
+    SimpleTrackClass("Car", 0.8473, 0.25, second_score=-2.1972),
+    SimpleTrackClass("Pedestrian", 0.0, 0.25, second_score=-2.1972),
+    SimpleTrackClass("Cyclist", 0.8473, 0.25, second_score=-2.1972),
+)
 
 
 def of_classes(table: Mapping[str, Parameters], class_names: tuple[str, ...]) -> tuple[Parameters, ...]:
