@@ -53,3 +53,8 @@ class DataConfig:
     prefetch: int = 2
     balance: bool = False
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    @property
+    def paste_until(self) -> float:
+        """Share of the training after which nothing is pasted."""
+        return self.augment.paste.until

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from drive.errors import UserError
 from drive.samples.balance import balanced_order, occurrence
-from drive.samples.batch import FrameBatch, collate
-from drive.samples.sample import FrameSample
+from drive.samples.batch import collate
 from drive.samples.workers import Item, TrainingSet, make, start
 
 
@@ -45,6 +45,7 @@ class TrainLoader:
             with world_size times the batch size.
         balance: Class-balanced order.
         paste_until: Number of batches of the whole training after which nothing is pasted; None = always paste.
+        join: Makes a batch of the samples of `dataset`.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class TrainLoader:
         world_size: int = 1,
         balance: bool = False,
         paste_until: int | None = None,
+        join: Callable[[list[Any]], Any] = collate,
     ) -> None:
         if len(dataset) < batch_size * world_size:
             raise UserError(
@@ -69,7 +71,7 @@ class TrainLoader:
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.workers, self.prefetch = workers, prefetch
         self.rank, self.world_size = rank, world_size
-        self.paste_until = paste_until
+        self.paste_until, self.join = paste_until, join
         self.position = Position()
         self.batches_per_epoch = len(dataset) // (batch_size * world_size)
         self._presence = dataset.presence() if balance else None
@@ -90,16 +92,16 @@ class TrainLoader:
             return Position(position.epoch, position.batch + 1)
         return Position(position.epoch + 1, 0)
 
-    def __iter__(self) -> Generator[FrameBatch, None, None]:
+    def __iter__(self) -> Generator[Any, None, None]:
         """Batches from `position` on. Close the iterator (or leave its loop's scope) to stop the workers."""
         if self.prefetch == 0 and self.workers == 0:
             while True:
                 samples = [self.dataset.item(*item) for item in self.items(self.position)]
                 self.position = self.after(self.position)
-                yield collate(samples)
+                yield self.join(samples)
         with self._executor() as executor:
             ahead = self.position
-            pending: deque[list[Future[FrameSample]]] = deque()
+            pending: deque[list[Future[Any]]] = deque()
             try:
                 while True:
                     while len(pending) < max(self.prefetch, 1):
@@ -107,14 +109,14 @@ class TrainLoader:
                         ahead = self.after(ahead)
                     samples = [future.result() for future in pending.popleft()]
                     self.position = self.after(self.position)
-                    yield collate(samples)
+                    yield self.join(samples)
             except BrokenProcessPool as error:
                 what = "a loader process died"
                 raise UserError("data.workers", what, "it ran out of memory or was killed: use fewer") from error
             finally:
                 executor.shutdown(wait=True, cancel_futures=True)
 
-    def _submit(self, executor: Executor, position: Position) -> list[Future[FrameSample]]:
+    def _submit(self, executor: Executor, position: Position) -> list[Future[Any]]:
         if self.workers:
             return [executor.submit(make, item) for item in self.items(position)]
         return [executor.submit(self.dataset.item, *item) for item in self.items(position)]

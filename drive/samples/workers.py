@@ -6,12 +6,10 @@ import multiprocessing
 import multiprocessing.process
 import os
 import threading
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-from drive.samples.sample import FrameSample
 
 Item = tuple[int, int, int, bool]
 """Arguments of `TrainingSet.item`: index, epoch, repeat, paste."""
@@ -22,8 +20,8 @@ class TrainingSet(Protocol):
 
     def __len__(self) -> int: ...
 
-    def item(self, index: int, epoch: int = 0, repeat: int = 0, paste: bool = True) -> FrameSample:
-        """One sample, the same for the same arguments."""
+    def item(self, index: int, epoch: int = 0, repeat: int = 0, paste: bool = True) -> Any:
+        """One sample (a `FrameSample` of frames), the same for the same arguments."""
         ...
 
     def presence(self) -> npt.NDArray[np.bool_]:
@@ -41,7 +39,7 @@ def start(dataset: TrainingSet) -> None:
     end_with_parent()
 
 
-def make(item: Item) -> FrameSample:
+def make(item: Item) -> Any:
     """One sample, in the worker."""
     assert _DATASET is not None
     return _DATASET.item(*item)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -13,10 +13,24 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from drive.errors import UserError
-from drive.samples.batch import FrameBatch
 from drive.train.config import TrainConfig
 
 _PRECISION = {"32": "32-true", "bf16-mixed": "bf16-mixed", "16-mixed": "16-mixed"}
+
+
+class Batch(Protocol):
+    """What training needs of a batch (`FrameBatch` and `TrackBatch` are some)."""
+
+    @property
+    def frame_ids(self) -> list[str]: ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by its name, to look at where a value is not finite."""
+        ...
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        ...
 
 
 class HiddenBatch:
@@ -26,7 +40,7 @@ class HiddenBatch:
     into containers and dataclasses, not into this.
     """
 
-    def __init__(self, batch: FrameBatch) -> None:
+    def __init__(self, batch: Batch) -> None:
         self.batch = batch
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from drive.samples.batch import FrameBatch
 from drive.samples.workers import TrainingSet
 from drive.train.config import TrainConfig
-from drive.train.fabric import HiddenBatch, Signals, agree
+from drive.train.fabric import Batch, HiddenBatch, Signals, agree
 from drive.train.folder import CHECKPOINTS, WEIGHTS, ExperimentLike
 from drive.train.schedule import momentum, set_schedule
 from drive.train.setup import Training, prepare
@@ -70,7 +69,7 @@ def train(experiment: ExperimentLike, out_dir: Path, *, dataset: TrainingSet | N
         while not clock.done(elapsed):
             began, progress = time.monotonic(), clock.progress(elapsed)
             rate = set_schedule(run.optimizer, config, progress)
-            if config.max_seconds and progress >= experiment.data.augment.paste.until:
+            if config.max_seconds and progress >= experiment.data.paste_until:
                 loader.paste_until = 0
             losses, norm, waited = _gradients(run, batches, config, out_dir)
             run.optimizer.step()
@@ -111,7 +110,7 @@ def train(experiment: ExperimentLike, out_dir: Path, *, dataset: TrainingSet | N
 
 
 def _gradients(
-    run: Training, batches: Iterator[FrameBatch], config: TrainConfig, out_dir: Path
+    run: Training, batches: Iterator[Batch], config: TrainConfig, out_dir: Path
 ) -> tuple[dict[str, Tensor], float, float]:
     """Gradients of one optimiser step, clipped; the mean losses of its batches, the norm, seconds waited for data."""
     fabric, step, rank = run.fabric, run.state.clock.step, run.fabric.global_rank

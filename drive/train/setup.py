@@ -11,9 +11,11 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from drive.errors import UserError
+from drive.samples.batch import collate
 from drive.samples.frame_dataset import FrameDataset, find_logs
 from drive.samples.loader import TrainLoader
 from drive.samples.workers import TrainingSet
+from drive.tracks.history_data import TrackDataConfig, TrackDataset
 from drive.train.config import TrainConfig
 from drive.train.ema import Ema
 from drive.train.fabric import LossModule, start_fabric
@@ -79,9 +81,10 @@ def prepare(experiment: ExperimentLike, folder: Path, dataset: TrainingSet | Non
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         balance=data.balance,
+        join=dataset.collate if isinstance(dataset, TrackDataset) else collate,
     )
     steps = config.steps or max(int(config.epochs * loader.batches_per_epoch / config.accumulate), 1)
-    loader.paste_until = int(data.augment.paste.until * steps * config.accumulate)
+    loader.paste_until = int(data.paste_until * steps * config.accumulate)
     ema = Ema(detector, config.ema) if config.ema else None
     state = TrainState(detector, optimizer, ema, loader, Clock(steps, config.max_seconds))
     first = resume(state, fabric, folder / CHECKPOINTS, experiment.hash())
@@ -93,8 +96,8 @@ def prepare(experiment: ExperimentLike, folder: Path, dataset: TrainingSet | Non
     return Training(fabric, model, detector, optimizer, state, first, log, notes)
 
 
-def training_set(experiment: ExperimentLike, folder: Path, fabric: Fabric) -> FrameDataset:
-    """The training frames that an experiment names, with its object bank where it pastes.
+def training_set(experiment: ExperimentLike, folder: Path, fabric: Fabric) -> FrameDataset | TrackDataset:
+    """The training frames that an experiment names (with its object bank where it pastes), or its tracks.
 
     Raises:
         UserError: No logs, or a log that is also named for scoring.
@@ -106,6 +109,8 @@ def training_set(experiment: ExperimentLike, folder: Path, fabric: Fabric) -> Fr
     if both and not data.allow_overlap:
         what = f"{len(both)} logs are trained on and scored on ({', '.join(both[:3])})"
         raise UserError("data.val_logs", what, "name different logs or splits, or set data.allow_overlap")
+    if isinstance(data, TrackDataConfig):
+        return TrackDataset.of(data, logs, experiment.model.history, experiment.seed)
     dataset = FrameDataset.of(
         data,
         logs,

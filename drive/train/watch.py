@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from drive.errors import UserError
 from drive.samples.batch import FrameBatch
+from drive.train.fabric import Batch
 from drive.train.weights import save_weights, weights_about
 
 
 def check_losses(
-    losses: Mapping[str, Tensor], module: nn.Module, batch: FrameBatch, folder: Path, step: int, rank: int = 0
+    losses: Mapping[str, Tensor], module: nn.Module, batch: Batch, folder: Path, step: int, rank: int = 0
 ) -> None:
     """Raise if a loss is not finite. One synchronisation with the device.
 
@@ -44,7 +45,7 @@ def gradient_norm(module: nn.Module) -> Tensor:
     return torch.nn.utils.get_total_norm(grads) if grads else torch.zeros(())
 
 
-def check_gradients(norm: Tensor, module: nn.Module, batch: FrameBatch, folder: Path, step: int, rank: int = 0) -> None:
+def check_gradients(norm: Tensor, module: nn.Module, batch: Batch, folder: Path, step: int, rank: int = 0) -> None:
     """Raise if the gradients' norm is not finite.
 
     Raises:
@@ -75,7 +76,7 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _stop(batch: FrameBatch, folder: Path, step: int, rank: int, what: str) -> NoReturn:
+def _stop(batch: Batch, folder: Path, step: int, rank: int, what: str) -> NoReturn:
     path = folder / "nonfinite" / f"step-{step:08d}-rank-{rank}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     save_weights(path, batch.tensors(), {"frame_ids": json.dumps(batch.frame_ids), "step": str(step)})

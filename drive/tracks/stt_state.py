@@ -1,0 +1,87 @@
+"""What STT remembers between two frames: plain arrays, so that it can be written, read and gone on with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from drive.tracks.history import COLUMNS
+
+
+@dataclass(frozen=True)
+class SttState:
+    """N live tracks. Histories are rings of T places: observation k of a track (0 is its first) lies at place k % T.
+
+    Attributes:
+        frames: Frames seen so far; timestamp_ns: of the last one (0 before the first).
+        next_id: Of the next new track. left_out: detections so far that could not be used.
+        ids, labels: int64 [N]. counts: int64 [N], observations so far, those that the ring has lost among them.
+        values: float64 [N, T, 17] observations; stamps_ns: int64 [N, T]; features: float32 [N, T, C].
+    """
+
+    frames: int
+    timestamp_ns: int
+    next_id: int
+    left_out: int
+    ids: np.ndarray
+    labels: np.ndarray
+    counts: np.ndarray
+    values: np.ndarray
+    stamps_ns: np.ndarray
+    features: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @staticmethod
+    def start(length: int, appearance: int) -> SttState:
+        """Before the first frame: histories of ``length`` observations with ``appearance`` channels."""
+        none = np.zeros(0, dtype=np.int64)
+        values = np.zeros((0, length, COLUMNS))
+        features = np.zeros((0, length, appearance), dtype=np.float32)
+        return SttState(0, 0, 1, 0, none, none, none, values, np.zeros((0, length), dtype=np.int64), features)
+
+    def take(self, rows: np.ndarray) -> SttState:
+        """The state with the tracks at ``rows`` (mask or indices) only."""
+        arrays = {f.name: v[rows] for f in fields(self) if isinstance(v := getattr(self, f.name), np.ndarray)}
+        return SttState(self.frames, self.timestamp_ns, self.next_id, self.left_out, **arrays)
+
+    def newest_first(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Histories in order: values [N, T, 17], stamps_ns [N, T], valid bool [N, T], features [N, T, C]."""
+        length = self.values.shape[1]
+        back = np.arange(length)
+        places = (self.counts[:, None] - 1 - back) % length
+        rows = np.arange(len(self))[:, None]
+        valid = back < self.counts[:, None]
+        return self.values[rows, places], self.stamps_ns[rows, places], valid, self.features[rows, places]
+
+    def after(
+        self,
+        timestamp_ns: int,
+        left_out: int,
+        tracks: np.ndarray,
+        observations: np.ndarray,
+        features: np.ndarray,
+        new_labels: np.ndarray,
+        new_observations: np.ndarray,
+        new_features: np.ndarray,
+    ) -> SttState:
+        """The state one frame on: ``tracks`` (rows) get one observation each, new tracks begin with one."""
+        born, (n, length) = len(new_labels), self.stamps_ns.shape
+        counts = np.concatenate([self.counts, np.zeros(born, dtype=np.int64)])
+        values, stamps, looks = (_longer(a, born) for a in (self.values, self.stamps_ns, self.features))
+        rows = np.concatenate([tracks, np.arange(n, n + born)])
+        places = counts[rows] % length
+        values[rows, places] = np.concatenate([observations, new_observations])
+        looks[rows, places] = np.concatenate([features, new_features])
+        stamps[rows, places] = timestamp_ns
+        counts[rows] += 1
+        ids = np.concatenate([self.ids, np.arange(self.next_id, self.next_id + born)])
+        labels = np.concatenate([self.labels, new_labels])
+        head = self.frames + 1, timestamp_ns, self.next_id + born, self.left_out + left_out
+        return SttState(*head, ids, labels, counts, values, stamps, looks)
+
+
+def _longer(array: np.ndarray, more: int) -> np.ndarray:
+    return np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])

@@ -1,0 +1,195 @@
+"""STT as a tracker: one frame on is one forward pass over all tracks and the detections near them (spec 2.1).
+
+Which track takes which detection is the most likely one-to-one matching by the network's association, in which every
+track may also take none. A detection that no track takes begins a track where the network believes in it.
+
+Bad input: a frame that is not later than the last one is a UserError. Detections that are not finite or have no size
+are left out and counted (``SttState.left_out``). Equal detections: one goes on the track, the network judges the
+other. After a pause longer than ``SttLife.max_gap_s`` no track goes on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from drive.geometry.angles import wrap_angle
+from drive.geometry.box import HEIGHT, LENGTH, VX, VY, YAW
+from drive.tracks.history import COLUMNS, VELOCITY_VALID, describe, describe_alone, extrapolate, nearby, observe, sound
+from drive.tracks.inputs import seconds_since
+from drive.tracks.stt import Association, Estimate, Stt
+from drive.tracks.stt_batch import TrackInputs
+from drive.tracks.stt_state import SttState
+from drive.tracks.track import FrameDetections, TrackedFrame
+from ops.assignment import Candidates, assign
+
+_SLACK_S = 1e-3  # stamps are not exact multiples of a period
+
+
+class SttTracker:
+    """A trained network as ``drive.tracks.track.Tracker``. It computes on the CPU."""
+
+    def __init__(self, network: Stt) -> None:
+        self.network = network.cpu().eval()
+        self.config = network.config
+        self.class_names = network.config.class_names
+
+    def start(self) -> SttState:
+        return SttState.start(self.config.history.length, self.config.history.appearance)
+
+    @torch.inference_mode()
+    def step(self, state: SttState, detections: FrameDetections) -> tuple[SttState, TrackedFrame]:
+        """One frame on. Raises UserError where the frame is not later than the last one."""
+        config, life = self.config.history, self.config.life
+        passed_s = seconds_since(state.timestamp_ns, detections) if state.frames else 0.0
+        rows = np.flatnonzero(sound(detections, len(self.class_names), config))
+        frame = detections.take(rows)
+        seen, looks = observe([frame], config), self._appearance(frame)
+        old = state.take(np.full(len(state), passed_s <= life.max_gap_s))
+
+        anchors, inputs, look_at = self._inputs(old, frame, seen, looks)
+        association = self.network.associate(inputs)
+        choice = matched_choice(association, look_at, len(frame), life.match)
+        estimate = self.network.estimate(association, torch.from_numpy(choice))
+        matched = choice > 0
+        detection = look_at[np.flatnonzero(matched), choice[matched] - 1]
+
+        free = np.ones(len(frame), dtype=bool)
+        free[detection] = False
+        birth = torch.sigmoid(self.network.newborn(inputs.alone)).numpy().astype(np.float64)
+        new = np.flatnonzero(free & (birth >= life.birth))
+        now = old.after(
+            detections.timestamp_ns,
+            len(detections) - len(rows),
+            np.flatnonzero(matched),
+            seen[detection],
+            looks[detection],
+            frame.labels[new],
+            seen[new],
+            looks[new],
+        )
+        base = anchors.copy()
+        base[matched, : YAW + 1] = seen[detection, : YAW + 1]
+        place = np.zeros(len(old), dtype=np.int64)
+        place[matched] = rows[detection]
+        tracked, belief = self._tracked(now, base, anchors, matched, place, estimate, seen[new], rows[new], birth[new])
+        return self._kept(now, belief), tracked
+
+    def _appearance(self, frame: FrameDetections) -> np.ndarray:
+        """float32 [N, C] of the detections; ValueError where the detector gives another number of channels."""
+        wanted = self.config.history.appearance
+        if wanted and frame.features.shape[1] != wanted:
+            raise ValueError(f"the network was trained with {wanted} features a box, got {frame.features.shape[1]}")
+        return frame.features[:, :wanted].astype(np.float32)
+
+    def _inputs(
+        self, tracks: SttState, frame: FrameDetections, seen: np.ndarray, looks: np.ndarray
+    ) -> tuple[np.ndarray, TrackInputs, np.ndarray]:
+        """Extrapolated boxes [N, 9], what the network sees, and which detections each track looks at [N, K]."""
+        config = self.config.history
+        values, stamps, valid, features = tracks.newest_first()
+        times = np.where(valid, (stamps - frame.timestamp_ns) * 1e-9, 0.0)
+        anchors = extrapolate(values, times, valid, config)
+        look_at = nearby(anchors, tracks.labels, seen, frame.labels, config)
+        there = look_at >= 0
+        safe = np.where(there, look_at, 0)
+        around = seen[safe] if len(seen) else np.zeros((*look_at.shape, COLUMNS))
+        around_looks = looks[safe] if len(seen) else np.zeros((*look_at.shape, looks.shape[1]), np.float32)
+        counts, last = valid.sum(axis=1), values[:, 0]
+        track = anchors, last, counts, tracks.labels
+        history = describe(values, times, *track, features, config)
+        detections = describe(around, np.zeros(look_at.shape), *track, around_looks, config)
+        alone = describe_alone(seen, frame.labels, looks, config)
+        arrays = history, times.astype(np.float32), valid, detections, there, alone
+        return anchors, TrackInputs(*(torch.from_numpy(a) for a in arrays)), look_at
+
+    def _tracked(
+        self,
+        now: SttState,
+        base: np.ndarray,
+        anchors: np.ndarray,
+        matched: np.ndarray,
+        detection: np.ndarray,
+        estimate: Estimate,
+        new: np.ndarray,
+        new_detection: np.ndarray,
+        birth: np.ndarray,
+    ) -> tuple[TrackedFrame, np.ndarray]:
+        """What is reported, and the belief [N] in every track, old and new."""
+        life, count, born = self.config.life, len(matched), len(new)
+        boxes, acceleration, sigma = placed(base, anchors, estimate, life.correct_boxes)
+        first = new[:, :9].copy()
+        measured = new[:, VELOCITY_VALID] > 0
+        belief = np.concatenate([torch.sigmoid(estimate.exists).numpy().astype(np.float64), birth])
+        seen_now = np.concatenate([matched, np.ones(born, dtype=bool)])
+        shown = np.flatnonzero(belief >= np.where(seen_now, life.report, life.report_unseen))
+        estimated = np.concatenate([now.counts[:count] >= 2, np.zeros(born, dtype=bool)])
+        known = estimated | np.concatenate([np.zeros(count, dtype=bool), measured])
+        boxes = np.concatenate([boxes, first])
+        boxes[~known, VX:] = 0.0
+        boxes[:, YAW] = wrap_angle(boxes[:, YAW])
+        acceleration = np.concatenate([acceleration, np.zeros((born, 2))]) * estimated[:, None]
+        sigma = np.concatenate([sigma, np.zeros((born, 4))]) * estimated[:, None]
+        places = np.concatenate([detection, new_detection])
+        columns = now.ids, boxes, belief, now.labels, known, acceleration, estimated, sigma, estimated, places, seen_now
+        return TrackedFrame(now.timestamp_ns, *(c[shown] for c in columns)), belief
+
+    def _kept(self, now: SttState, belief: np.ndarray) -> SttState:
+        """The tracks that go on: seen not too long ago, and still believed in."""
+        newest = now.stamps_ns.max(axis=1, initial=0)  # the ring's unused places are 0
+        unseen_s = (now.timestamp_ns - newest) * 1e-9
+        return now.take((unseen_s <= self.config.life.max_unseen_s + _SLACK_S) & (belief >= self.config.life.forget))
+
+
+def matched_choice(association: Association, look_at: np.ndarray, detections: int, least: float) -> np.ndarray:
+    """Each track's place in ``association.logits``: int64 [N], 0 = none; no detection twice.
+
+    The most likely joint choice: a track's cost is -log of its share, for a detection as for "no match", which every
+    track has to itself. Detections with a share under ``least`` are not taken.
+    """
+    n = len(look_at)
+    cost = -association.logits.double().log_softmax(dim=1).numpy()
+    columns = np.concatenate([detections + np.arange(n)[:, None], look_at], axis=1)
+    open_ = np.concatenate([np.ones((n, 1), dtype=bool), (look_at >= 0) & (cost[:, 1:] <= -np.log(least))], axis=1)
+    order = np.argsort(np.where(open_, columns, np.iinfo(np.int64).max), axis=1, kind="stable")
+    columns, cost, open_ = (np.take_along_axis(a, order, axis=1) for a in (columns, cost, open_))
+    offsets = np.concatenate([[0], open_.sum(axis=1).cumsum()]).astype(np.int64)
+    among = Candidates(*(torch.from_numpy(a) for a in (offsets, columns[open_], cost[open_])))
+    column = assign(among, detections + n).column.numpy()
+    place = (columns == column[:, None]) & open_
+    chosen = np.take_along_axis(order, place.argmax(axis=1)[:, None], axis=1)[:, 0] if n else np.zeros(0, np.int64)
+    return np.ascontiguousarray(chosen, dtype=np.int64)
+
+
+def placed(
+    base: np.ndarray, anchors: np.ndarray, estimate: Estimate, correct: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The network's words in the fixed frame: boxes [N, 9], accelerations [N, 2], standard deviations [N, 4].
+
+    Args:
+        base: [N, 9], of which the first seven columns are the boxes to correct.
+        anchors: [N, 9] of ``extrapolate``, in whose frame the state is.
+    """
+    state, spread, fix = (t.numpy().astype(np.float64) for t in (estimate.state, estimate.log_variance, estimate.box))
+    cos, sin = np.cos(anchors[:, YAW]), np.sin(anchors[:, YAW])
+    boxes = base.copy()
+    boxes[:, VX] = anchors[:, VX] + cos * state[:, 0] - sin * state[:, 1]
+    boxes[:, VY] = anchors[:, VY] + sin * state[:, 0] + cos * state[:, 1]
+    acceleration = np.stack([cos * state[:, 2] - sin * state[:, 3], sin * state[:, 2] + cos * state[:, 3]], axis=1)
+    variance = np.exp(spread.clip(-8.0, 8.0))
+    turned = [
+        part
+        for x, y in ((0, 1), (2, 3))
+        for part in (
+            cos**2 * variance[:, x] + sin**2 * variance[:, y],
+            sin**2 * variance[:, x] + cos**2 * variance[:, y],
+        )
+    ]
+    if correct:
+        c, s = np.cos(base[:, YAW]), np.sin(base[:, YAW])
+        boxes[:, 0] += c * fix[:, 0] - s * fix[:, 1]
+        boxes[:, 1] += s * fix[:, 0] + c * fix[:, 1]
+        boxes[:, 2] += fix[:, 2]
+        boxes[:, LENGTH : HEIGHT + 1] *= np.exp(fix[:, 3:6].clip(-1.0, 1.0))
+        boxes[:, YAW] += fix[:, 6]
+    return boxes, acceleration, np.sqrt(np.stack(turned, axis=1))
