@@ -26,30 +26,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from drive.scores.clear_mot_boxes import MotBoxes, overlap_pairs
-from drive.scores.nuscenes_tracking_assign import assign_rest
+from drive.scores.clear_mot_walk import COUNTS, FN, FP, IDS, ML, MT, PT, TP, associate, follow, mean_again
 from drive.scores.nuscenes_tracking_match import Pairs
 
 RECALL_STEPS = 40
 _ALL = -10_000.0  # the official threshold of the pass that takes every track
-COUNTS = (
-    "tp",
-    "itp",
-    "fn",
-    "ifn",
-    "fp",
-    "itr",
-    "tracks",
-    "ids",
-    "frag",
-    "mt_count",
-    "pt_count",
-    "ml_count",
-    "ignored_tracks",
-)
-_TP, _ITP, _FN, _IFN, _FP, _ITR, _TRACKS, _IDS, _FRAG, _MT, _PT, _ML, _IGNORED = range(len(COUNTS))
 
 
 @dataclass(frozen=True)
@@ -90,131 +73,6 @@ class MotRecall:
         return values | self.counts
 
 
-@njit(cache=True, nogil=True)
-def _mean_again(first, order, score):  # type: ignore[no-untyped-def]
-    """Replace the scores of every track by their mean, added up one by one in the order of the frames."""
-    for t in range(first.size - 1):
-        total = 0.0
-        for k in range(first[t], first[t + 1]):
-            total += score[order[k]]
-        mean = total / (first[t + 1] - first[t])
-        for k in range(first[t], first[t + 1]):
-            score[order[k]] = mean
-
-
-@njit(cache=True, nogil=True)
-def _associate(  # type: ignore[no-untyped-def]
-    threshold, truth_start, truth_ignored, track_start, track, score, pardoned, offsets, prediction, distance,
-    ever_matched, chosen, counts
-):  # fmt: skip
-    """One pass over the frames: fills chosen int64 [G] (pair of every object, -1 none), marks ever_matched bool [P] and
-    adds to counts. Returns (sum of IoU of all pairs, sum of MODP over frames)."""
-    total, modp = 0.0, 0.0
-    taken = np.zeros(track.size, np.bool_)
-    rows = np.empty(0, np.int64)
-    for f in range(truth_start.size - 1):
-        first, end = truth_start[f], truth_start[f + 1]
-        if rows.size < end - first:
-            rows = np.empty(2 * (end - first), np.int64)
-        for g in range(first, end):
-            chosen[g] = -1
-            rows[g - first] = g
-        # Objects and tracks that have one partner at most are each other's without any solving.
-        clash = False
-        for g in range(first, end):
-            for e in range(offsets[g], offsets[g + 1]):
-                p = prediction[e]
-                if score[p] >= threshold:
-                    clash |= chosen[g] >= 0 or taken[p]
-                    chosen[g] = e
-                    taken[p] = True
-        for p in range(track_start[f], track_start[f + 1]):
-            taken[p] = False
-        if clash:
-            chosen[first:end] = -1
-            assign_rest(rows[: end - first], threshold, offsets, prediction, distance, score, taken, chosen)
-        pairs, overlap = 0, 0.0
-        for g in range(first, end):
-            if chosen[g] < 0:
-                if truth_ignored[g]:
-                    counts[_IFN] += 1
-                else:
-                    counts[_FN] += 1
-                continue
-            e = chosen[g]
-            ever_matched[prediction[e]] = True
-            counts[_TP] += 1
-            total += 1.0 - distance[e]
-            if truth_ignored[g]:
-                counts[_ITP] += 1
-            else:
-                pairs += 1
-                overlap += 1.0 - distance[e]
-        modp += overlap / pairs if pairs else 1.0
-        for g in range(first, end):
-            if chosen[g] >= 0:
-                taken[prediction[chosen[g]]] = True
-        for p in range(track_start[f], track_start[f + 1]):
-            if score[p] >= threshold:
-                counts[_TRACKS] += 1
-                if not taken[p]:
-                    if pardoned[p] and not ever_matched[p]:
-                        counts[_ITR] += 1
-                    else:
-                        counts[_FP] += 1
-    return total, modp
-
-
-@njit(cache=True, nogil=True)
-def _follow(first, order, ignored, chosen, prediction, track, counts):  # type: ignore[no-untyped-def]
-    """Switches, fragments and tracked shares of every object: rows order[first[o]:first[o + 1]] in time."""
-    for o in range(first.size - 1):
-        low, end = first[o], first[o + 1]
-        length, num_ignored, found = end - low, 0, 0
-        for k in range(low, end):
-            num_ignored += ignored[order[k]]
-            found += chosen[order[k]] >= 0
-        if num_ignored == length:
-            counts[_IGNORED] += 1
-            continue
-        if found == 0:
-            counts[_ML] += 1
-            continue
-        before = -1  # track in the frame before
-        last = -1  # last track, forgotten in ignored frames
-        tracked = 0
-        for k in range(low, end):
-            g = order[k]
-            here = track[prediction[chosen[g]]] if chosen[g] >= 0 else -1
-            if k == low:  # counts even where it is ignored
-                tracked += here >= 0
-                last = here
-            elif ignored[g]:
-                last = -1
-            else:
-                if last != here and last >= 0 and here >= 0 and before >= 0:
-                    counts[_IDS] += 1
-                # At the last frame the official test comes after ``last`` is renewed; both ask that it is known.
-                following = 0
-                if k + 1 < end:
-                    following = chosen[order[k + 1]]
-                    if before != here and last >= 0 and here >= 0 and following >= 0:
-                        counts[_FRAG] += 1
-                if here >= 0:
-                    tracked += 1
-                    last = here
-                if k + 1 == end and before != here and last >= 0 and here >= 0:
-                    counts[_FRAG] += 1
-            before = here
-        share = tracked / (length - num_ignored)
-        if share > 0.8:
-            counts[_MT] += 1
-        elif share < 0.2:
-            counts[_ML] += 1
-        else:
-            counts[_PT] += 1
-
-
 def _by_track(boxes: MotBoxes) -> tuple[np.ndarray, np.ndarray]:
     """(first int64 [T + 1], rows by track and frame int64 [N])."""
     order = np.argsort(boxes.track, kind="stable")
@@ -236,12 +94,12 @@ class _Passes:
         """(counts int64, sum of IoU, sum of MODP) with the tracks whose mean score reaches the threshold."""
         counts = np.zeros(len(COUNTS), np.int64)
         truth, tracks, pairs = self.truth, self.tracks, self.pairs
-        _mean_again(*self.of_tracks, self.score)
-        total, modp = _associate(
+        mean_again(*self.of_tracks, self.score)
+        total, modp = associate(
             threshold, truth.start, truth.ignored, tracks.start, tracks.track, self.score, tracks.ignored,
             pairs.offsets, pairs.prediction, pairs.distance, self.ever_matched, self.chosen, counts,
         )  # fmt: skip
-        _follow(*self.of_truth, truth.ignored, self.chosen, pairs.prediction, tracks.track, counts)
+        follow(*self.of_truth, truth.ignored, self.chosen, pairs.prediction, tracks.track, counts)
         return counts, total, modp
 
     def matched_scores(self) -> np.ndarray:
@@ -276,7 +134,7 @@ def evaluate_recall(truth: MotBoxes, tracks: MotBoxes, min_iou: float, *, three_
     passes = _Passes(truth, tracks, overlap_pairs(truth, tracks, min_iou, three_d=three_d))
     wanted = int((~truth.ignored).sum())
     counts = passes.run(_ALL)[0]
-    thresholds, recalls = recall_thresholds(passes.matched_scores(), int(counts[_TP] + counts[_FN]))
+    thresholds, recalls = recall_thresholds(passes.matched_scores(), int(counts[TP] + counts[FN]))
     found = [passes.run(threshold) for threshold in thresholds.tolist()]
     figures = [_figures(*one, wanted, truth.num_frames, r) for one, r in zip(found, recalls.tolist(), strict=True)]
     curve = RecallCurve(
@@ -316,8 +174,8 @@ def _figures(
     counts: np.ndarray, total: float, modp: float, wanted: int, frames: int, recall: float
 ) -> dict[str, float]:
     """The official formulas; NaN where there is no wanted object."""
-    tp, fn, fp, ids = (int(counts[i]) for i in (_TP, _FN, _FP, _IDS))
-    objects = int(counts[_MT] + counts[_PT] + counts[_ML])
+    tp, fn, fp, ids = (int(counts[i]) for i in (TP, FN, FP, IDS))
+    objects = int(counts[MT] + counts[PT] + counts[ML])
     defined = bool(fp + tp) and bool(tp + fn)
     found, right = (tp / (tp + fn), tp / (fp + tp)) if defined else (0.0, 0.0)
     errors = fn + fp
@@ -333,7 +191,7 @@ def _figures(
         "far": fp / frames if frames else math.nan,
         "smota": math.nan,
     }
-    for name, i in (("mt", _MT), ("pt", _PT), ("ml", _ML)):
+    for name, i in (("mt", MT), ("pt", PT), ("ml", ML)):
         out[name] = int(counts[i]) / objects if objects else 0.0
     if wanted:
         out["mota"] = 1 - (errors + ids) / wanted
