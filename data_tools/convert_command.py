@@ -12,6 +12,7 @@ import rich.console
 import tyro
 
 from data_tools.convert import DATASETS, convert, load, plan
+from data_tools.kitti_tracking.detection_set import command as stored_detections
 from data_tools.migrate import migrate
 from drive.errors import UserError
 from drive.logs.choice import Choice
@@ -33,14 +34,17 @@ COMMON: list[tuple[str, Any, Any, str]] = [
 
 
 def main(argv: Sequence[str]) -> int:
-    """``drive convert DATASET RAW OUT [options]`` or ``drive convert --migrate LOGS``. Returns the exit code."""
+    """``drive convert DATASET RAW OUT [options]`` or one of the two other forms. Returns the exit code."""
     if not argv or argv[0] in ("-h", "--help"):
         usage = f"usage: drive convert {{{','.join(DATASETS)}}} RAW OUT [options]"
-        print(f"{usage}\n       drive convert --migrate LOGS\n\nsee drive convert DATASET --help")
+        other = "       drive convert --migrate LOGS\n       drive convert ab3dmot_detections FOLDER OUT --logs LOGS"
+        print(f"{usage}\n{other}\n\nsee drive convert DATASET --help")
         return 0 if argv else 2
     try:
         if argv[0] == "--migrate":
             return _migrate(argv[1:])
+        if argv[0] == "ab3dmot_detections":  # no logs, but what belongs to logs
+            return stored_detections(argv[1:])
         return _convert(argv[0], argv[1:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
