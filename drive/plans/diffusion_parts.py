@@ -1,4 +1,4 @@
-"""The pieces of a diffusion decoder: codes of places and levels, what is read of the bird's-eye map, attention, heads."""
+"""The pieces of a diffusion decoder: codes of places and levels, reading the bird's-eye map, attention, heads."""
 
 from __future__ import annotations
 
@@ -203,8 +203,8 @@ class CrossAttention(nn.Module):
 class EgoAttention(nn.Module):
     """Multi-head attention to one token, the ego's, added to the feature.
 
-    With one key the softmax is 1 whatever is asked, so the published form's queries and keys neither change anything nor
-    learn: the two linear maps of the value are what is left.
+    With one key the softmax is 1 whatever is asked, so the published form's queries and keys neither change anything
+    nor learn: the two linear maps of the value are what is left.
     """
 
     def __init__(self, channels: int, dropout: float) -> None:

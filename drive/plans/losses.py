@@ -56,8 +56,8 @@ def l1_of_modes(poses: Tensor, modes: Tensor, future: Tensor, valid: Tensor) -> 
 def mode_losses(answer: TrainingAnswer, future: Tensor, valid: Tensor, config: PlanLossConfig) -> dict[str, Tensor]:
     """Scalars: "score" and "regression" over all layers, weighted as in the total.
 
-    answer's poses and anchors may have columns (x, y) or (x, y, heading); future: float32 [B, T, 3]; valid: bool [B, T].
-    Scenes without any valid point teach neither.
+    The answer's poses have columns (x, y) or (x, y, heading); future: float32 [B, T, 3]; valid: bool [B, T]. Scenes
+    without any valid point teach neither.
     """
     modes = positive_modes(answer.anchors, future, valid)
     known = valid.any(1)

@@ -23,7 +23,7 @@ class BevFrame:
     y: tuple[float, float] = (-32.0, 64.0)
 
     def fractions(self, points: Tensor) -> Tensor:
-        """Points [..., 2] (x, y in metres) as fractions [..., 2] of the map's rows and columns, 0 and 1 at its edges."""
+        """Points [..., 2] (x, y in metres) as fractions [..., 2] of rows and columns, 0 and 1 at the map's edges."""
         low, span = points.new_tensor([self.x[0], self.y[0]]), points.new_tensor([self.x[1], self.y[1]])
         return (points - low) / span
 
@@ -55,7 +55,7 @@ class SensorInput:
 
     Attributes:
         camera: float32 [B, 3, 256, 1024] in 0..1 without any further normalisation: front-left, front and front-right
-            images side by side, 28 rows cut from top and bottom of each and 416 columns from both sides of the outer two.
+            images side by side, 28 rows cut from top and bottom of each, 416 columns from both sides of the outer two.
         lidar: float32 [B, 1, 256, 256], returns a cell of 0.25 m over x, y in +-32 m (rows x, columns y), those with
             0.2 m < z < 100 m, at most 5, divided by 5.
         status: float32 [B, 8], drive.samples.plan_sample.STATUS_COLUMNS.

@@ -134,7 +134,7 @@ def test_only_cells_that_are_read_are_computed() -> None:
     maps = MapRows(torch.randn(2, 8, 12, 16))
     frame = BevFrame((0.0, 12.0), (0.0, 16.0))
     read, dense = CellValues(maps, convolution, "read"), CellValues(maps, convolution, "dense")
-    # (3.5, 4.5) is a cell's centre: one cell; (0.5, 9.0) lies between two; (-3, 2) outside; (12, 16) at the very corner.
+    # (3.5, 4.5) is a cell's centre: one cell; (0.5, 9.0) lies between two; (-3, 2) outside; (12, 16) at the corner.
     places = torch.tensor([[3.5, 4.5], [0.5, 9.0], [-3.0, 2.0], [12.0, 16.0]])[None, :, None].expand(2, -1, -1, -1)
     taps = Taps.at(places, frame, 12, 16)
     assert taps.weight.sum(-1)[0, :, 0].tolist() == pytest.approx([1, 1, 0, 0.25])
