@@ -6,7 +6,7 @@ Tracks and detections are handed over sorted by class, so that each class is one
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -80,17 +80,9 @@ def match(
     Both must be sorted by label.
     """
     pairs, problems = _pairs(rules, tracks, track_labels, detections, detection_labels)
-    row = pairs.rows().numpy()
-    column = pairs.column.numpy()
+    row, column = pairs.rows().numpy(), pairs.column.numpy()
     label = track_labels[row]
-    cost = pairs.cost.numpy()  # the distance from above
-    giou = rules.giou[label]
-    if giou.any():
-        a, b = (torch.from_numpy(boxes[of[giou]]) for boxes, of in ((tracks, row), (detections, column)))
-        cost[giou] = -convex_giou_3d_paired(a, b).numpy()
-    if not giou.all():
-        apart = tracks[row[~giou], Z] - detections[column[~giou], Z]
-        cost[~giou] = np.hypot(cost[~giou], apart)
+    cost = _costs(rules.giou[label], tracks, row, detections, column, pairs.cost.numpy())
     wanted = np.full(len(cost), True) if rules.refuse_late else cost <= rules.most[label]
     detection_of = np.full(len(tracks), -1)
     cost_of = np.full(len(tracks), np.inf)
@@ -102,6 +94,35 @@ def match(
     paired = detection_of[row] == column
     cost_of[row[paired]] = cost[paired]
     return _refused(rules, detection_of, cost_of, track_labels, len(detections))
+
+
+def near_any(
+    rules: Rules, tracks: np.ndarray, track_labels: np.ndarray, detections: np.ndarray, detection_labels: np.ndarray
+) -> np.ndarray:
+    """bool [N]: tracks with a detection within the limit, whichever other track has it too. Arguments as `match`."""
+    pairs, _ = _pairs(replace(rules, refuse_late=False), tracks, track_labels, detections, detection_labels)
+    row, column = pairs.rows().numpy(), pairs.column.numpy()
+    label = track_labels[row]
+    cost = _costs(rules.giou[label], tracks, row, detections, column, pairs.cost.numpy())
+    near = np.zeros(len(tracks), dtype=bool)
+    near[row[cost <= rules.most[label]]] = True
+    return near
+
+
+def _costs(
+    giou: np.ndarray,
+    tracks: np.ndarray,
+    row: np.ndarray,
+    detections: np.ndarray,
+    column: np.ndarray,
+    from_above: np.ndarray,
+) -> np.ndarray:
+    """float64 [E]: minus the GIoU of pairs (row, column) where ``giou``, else their distance in 3D."""
+    cost = np.hypot(from_above, tracks[row, Z] - detections[column, Z])
+    if giou.any():
+        a, b = (torch.from_numpy(boxes[of[giou]]) for boxes, of in ((tracks, row), (detections, column)))
+        cost[giou] = -convex_giou_3d_paired(a, b).numpy()
+    return cost
 
 
 def _refused(

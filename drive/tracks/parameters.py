@@ -141,6 +141,18 @@ class SimpleTrackClass:
     second_score: float | None = None
     max_age: int = 2
 
+    @property
+    def matching(self) -> Literal["optimal"]:
+        return "optimal"
+
+    @property
+    def metric(self) -> Literal["giou"]:
+        return "giou"
+
+    @property
+    def limit(self) -> float:
+        return self.min_giou
+
 
 SIMPLE_TRACK_NUSCENES = _by_name(
     *(SimpleTrackClass(name, 0.01, 0.1) for name in AB3DMOT_NUSCENES_CENTERPOINT)

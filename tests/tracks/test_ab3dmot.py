@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from drive.errors import UserError
-from drive.tracks.ab3dmot import Ab3dmot, Ab3dmotConfig, Ab3dmotState
-from drive.tracks.track import FrameDetections, TrackedFrame
-
-PERIOD_NS = 100_000_000
-
-
-def seen(frame: float, boxes: Sequence[tuple[float, ...]], labels: list[int] | None = None) -> FrameDetections:
-    """Cars at (x, y) with a score of 0.9, or whole boxes x y z l w h yaw."""
-    whole = [tuple(b) if len(b) == 7 else (b[0], b[1], 0.0, 4.0, 2.0, 1.5, 0.0) for b in boxes]
-    count = len(boxes)
-    return FrameDetections(
-        round((frame + 1) * PERIOD_NS),
-        np.concatenate([np.array(whole).reshape(count, 7), np.zeros((count, 2))], axis=1),
-        np.zeros(count, bool),
-        np.full(count, 0.9),
-        np.zeros(count, np.int64) if labels is None else np.array(labels, np.int64),
-        np.zeros((count, 0), np.float32),
-    )
-
-
-def run(tracker: Ab3dmot, frames: list[FrameDetections]) -> tuple[Ab3dmotState, list[TrackedFrame]]:
-    state, out = tracker.start(), []
-    for frame in frames:
-        state, tracked = tracker.step(state, frame)
-        out.append(tracked)
-    return state, out
+from drive.tracks.ab3dmot import Ab3dmot, Ab3dmotConfig
+from tests.tracks.track_world import run, seen
 
 
 def cars(**changes: object) -> Ab3dmot:
@@ -111,49 +86,10 @@ def test_the_anchor_is_the_point_that_is_filtered() -> None:
     assert abs(centre[2] - centre[5] / 2) > 1e-3
 
 
-def test_a_state_is_left_as_it_is_and_can_be_continued() -> None:
-    rng = np.random.default_rng(1)
-    frames = [seen(f, [(10 + f, 0.0), (40.0, 8.0 + rng.normal())]) for f in range(6)]
-    tracker = cars()
-    state, _ = run(tracker, frames[:3])
-    before = {field.name: np.array(getattr(state, field.name)) for field in fields(state)}
-    one, tracked = tracker.step(state, frames[3])
-    for name, value in before.items():
-        assert np.array_equal(getattr(state, name), value)
-    other, again = tracker.step(state, frames[3])
-    for a, b in ((one, other), (tracked, again)):
-        assert all(np.array_equal(getattr(a, field.name), getattr(b, field.name)) for field in fields(a))
-
-
-@pytest.mark.parametrize(("frame", "words"), [(3, "repeats"), (2.5, "earlier")])
-def test_time_must_go_on(frame: float, words: str) -> None:
-    tracker = cars()
-    state, _ = run(tracker, [seen(3, [(0.0, 0.0)])])
-    with pytest.raises(UserError, match=words):
-        tracker.step(state, seen(frame, [(0.0, 0.0)]))
-
-
 def test_a_long_gap_ends_the_tracks() -> None:
     state, out = run(cars(), [seen(0, [(0.0, 0.0)]), seen(1, [(1.0, 0.0)]), seen(3.9, [(1.0, 0.0)])])
     assert out[-1].ids.tolist() == [2]
     assert state.ids.tolist() == [2]
-
-
-def test_nothing_found_and_an_empty_sequence() -> None:
-    state, out = run(cars(), [seen(f, []) for f in range(3)])
-    assert [len(t) for t in out] == [0, 0, 0]
-    assert state.frames == 3
-    assert out[0].boxes.shape == (0, 9)
-
-
-def test_unusable_detections_are_left_out_and_counted() -> None:
-    frame = seen(0, [(0.0, 0.0), (20.0, 0.0), (40.0, 0.0), (60.0, 0.0), (80.0, 0.0), (100.0, 0.0)])
-    frame.boxes[0, 0], frame.boxes[1, 6], frame.boxes[2, 3], frame.scores[3] = np.nan, np.inf, 0.0, np.nan
-    frame.boxes[4, 7] = np.nan  # the velocity is not used: no harm
-    state, out = run(cars(), [frame])
-    assert state.left_out == 4
-    assert out[0].detection.tolist() == [4, 5]
-    assert np.isfinite(out[0].boxes).all()
 
 
 def test_equal_boxes_are_two_objects() -> None:
@@ -163,22 +99,6 @@ def test_equal_boxes_are_two_objects() -> None:
     assert sorted(out[-1].detection.tolist()) == [0, 1]
 
 
-def test_thousands_of_detections() -> None:
-    rng = np.random.default_rng(2)
-    x, y = np.meshgrid(np.arange(60) * 8.0, np.arange(50) * 8.0)
-    frames = [
-        seen(f, list(zip(x.ravel() + rng.normal(0, 0.1, 3000), y.ravel() + rng.normal(0, 0.1, 3000), strict=True)))
-        for f in range(4)
-    ]
-    _, out = run(cars(), frames)
-    assert all(np.array_equal(t.ids, np.arange(1, 3001)) and t.matched.all() for t in out)
-
-
 def test_unknown_class_names_are_refused() -> None:
     with pytest.raises(UserError, match="Tram"):
         Ab3dmotConfig.kitti(("Car", "Tram"))
-
-
-def test_a_label_outside_the_classes_is_a_mistake_of_the_caller() -> None:
-    with pytest.raises(ValueError, match="labels"):
-        run(cars(), [seen(0, [(0.0, 0.0)], [1])])
