@@ -215,7 +215,7 @@ class Route:
     """Where the ego is to drive.
 
     Attributes:
-        lanes: int64 [R] in driving order.
+        lanes: int64 [R] in driving order; R = 0 where the map's lanes do not lead along it (`Scene.notes` say so).
         on_route: bool [L]: the lanes above and their neighbours of the same direction and road block.
         centreline: float64 [C, 2], C >= 2, about every 0.5 m.
         arc_length: float64 [C], metres from its start.
