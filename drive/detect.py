@@ -18,6 +18,7 @@ from drive.boxes.detections import Detections
 from drive.errors import UserError
 from drive.experiment import Experiment
 from drive.samples.batch import collate
+from drive.samples.config import DataConfig
 from drive.samples.sample import FrameSample, empty_sample
 from drive.samples.scan_files import FORMATS, ScanFormat, list_scans, read_scan
 from drive.scores.eval_boxes import EvalBoxes
@@ -41,7 +42,13 @@ class TrainedDetector:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Name of each label."""
-        return self.experiment.data.class_map.names
+        return self.data.class_map.names
+
+    @property
+    def data(self) -> DataConfig:
+        """What it was trained on."""
+        assert isinstance(self.experiment.data, DataConfig)  # `load` refuses others
+        return self.experiment.data
 
     def __call__(self, scan: str | Path | np.ndarray, scan_format: ScanFormat | str = "kitti") -> Detections:
         """Boxes of one scan, in the ego frame, highest score first.
@@ -53,7 +60,7 @@ class TrainedDetector:
         if not isinstance(scan, np.ndarray):
             known = FORMATS[scan_format] if isinstance(scan_format, str) else scan_format
             scan = read_scan(Path(scan), known)
-        low, high = np.array(self.experiment.data.range_m[:3]), np.array(self.experiment.data.range_m[3:])
+        low, high = np.array(self.data.range_m[:3]), np.array(self.data.range_m[3:])
         inside = ((scan[:, :3] >= low) & (scan[:, :3] < high)).all(axis=1)
         sample = _sample(np.ascontiguousarray(scan[inside], dtype=np.float32))
         batch = collate([sample]).to(self.device)
@@ -79,6 +86,8 @@ def load(run: str | Path, device: str = "cpu", precision: Precision = "32") -> T
     folder = Path(run)
     folder = folder.parent if folder.is_file() else folder
     experiment = Experiment.read(folder / "config.json")
+    if not isinstance(experiment.data, DataConfig):
+        raise UserError(folder, "a run of a tracker, which needs boxes", "name a detector's run, or use `drive track`")
     module = experiment.model.build()
     load_weights(module, folder / "weights.safetensors")
     return TrainedDetector(experiment, module.eval().to(device), torch.device(device), precision)

@@ -17,10 +17,13 @@ from drive.boxes.voxel_detector import VoxelConfig
 from drive.errors import UserError
 from drive.samples.classes import ClassMap
 from drive.samples.config import DataConfig
+from drive.stt_run import SttTracking
 from drive.tracks.ab3dmot import Ab3dmotConfig
+from drive.tracks.history_data import TrackDataConfig
+from drive.tracks.stt_config import SttConfig
 from drive.train.config import TrainConfig
 
-TrackerConfig = Ab3dmotConfig
+TrackerConfig = Ab3dmotConfig | SttTracking
 """Every tracker's configuration; ``build()`` makes the tracker."""
 
 
@@ -30,8 +33,8 @@ class Experiment:
 
     name: str
     """Names the run's folder."""
-    model: SWFormerConfig | PillarsConfig | VoxelConfig
-    data: DataConfig
+    model: SWFormerConfig | PillarsConfig | VoxelConfig | SttConfig
+    data: DataConfig | TrackDataConfig
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
     """Seeds the weights, the order of the samples and every augmentation."""

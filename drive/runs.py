@@ -62,7 +62,7 @@ def train_command(argv: Sequence[str]) -> int:
 def detect_run(run: Path, logs: Sequence[str | Path] = (), split: str = "", device: str = "cpu") -> DetectionSet:
     """Detections of a run's scoring logs (or of ``logs``), written to ``detections.arrow`` in the run's folder."""
     detector = load(run, device)
-    data = detector.experiment.data
+    data = detector.data
     paths = scoring_logs(detector.experiment, logs, split)
     found = detect_dataset(
         detector.module,
