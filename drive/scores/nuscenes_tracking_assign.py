@@ -7,7 +7,7 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def _assign(cost: np.ndarray) -> np.ndarray:
+def complete_assignment(cost: np.ndarray) -> np.ndarray:
     """Column of each row of a complete assignment of least cost, f64 [n, m] with n <= m; int64 [n].
 
     Shortest augmenting paths (Crouse 2016, "On implementing 2D rectangular assignment algorithms").
@@ -122,7 +122,7 @@ def assign_rest(
                     cost[j, i] = distance[pair[i, j]]
                 else:
                     cost[i, j] = distance[pair[i, j]]
-    found = _assign(cost)
+    found = complete_assignment(cost)
     for k in range(len(found)):
         i, j = (found[k], k) if turned else (k, found[k])
         if pair[i, j] >= 0:

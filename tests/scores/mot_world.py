@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from drive.scores.clear_mot_kitti import KittiLabels, KittiTracks, level_boxes
+from drive.scores.clear_mot import without_ignored
+from drive.scores.clear_mot_boxes import MotBoxes, centre_pairs, overlap_pairs
+from drive.scores.clear_mot_kitti import KittiLabels, KittiTracks, kitti_sides, level_boxes
+from drive.scores.hota import similarity_of
+from drive.scores.nuscenes_tracking_match import Pairs
 
 KINDS = ("Car", "Van", "Pedestrian", "Person_sitting", "Person", "Cyclist", "Truck")
 SIZES = {"Car": (1.5, 1.7, 4.0), "Van": (2.1, 1.9, 5.0), "Truck": (3.2, 2.5, 9.0), "Cyclist": (1.7, 0.6, 1.8)}
@@ -115,3 +121,33 @@ def read_sequence(labels: Path, found: Path) -> tuple[list[str], list[str]]:
         lines = [line for line in path.read_text().splitlines() if line.strip()]
         both.append(sorted(lines, key=lambda line: int(line.split()[0])))
     return both[0], both[1]
+
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "ab3dmot_tracking.npz"
+
+
+def golden_sequences(world: int) -> tuple[list[tuple[list[str], list[str]]], list[int], dict[str, Any]]:
+    """(lines of every sequence, their frames, what AB3DMOT's program says: {"<world>_<IoU>": {class: ...}})."""
+    with np.load(GOLDEN) as file:
+        official = json.loads(file["official"].tobytes())
+        count, frames = official["sequences"], official["frames"]
+        lines = [([*file[f"labels_{world}_{s}"]], [*file[f"found_{world}_{s}"]]) for s in range(count)]
+    return lines, [frames] * count, official["results"]
+
+
+def hota_cases() -> dict[str, tuple[MotBoxes, MotBoxes, Pairs, np.ndarray, list[range]]]:
+    """{name: (truth, tracks, pairs, similarity, frames of each sequence)} of the kept worlds, by IoU and distance."""
+    cases = {}
+    for world in (0, 1):
+        lines, frames, _ = golden_sequences(world)
+        labels, tracks = parse(lines, frames)
+        ends = np.cumsum(frames).tolist()
+        sequences = [range(end - count, end) for end, count in zip(ends, frames, strict=True)]
+        for name in ("car", "pedestrian", "cyclist"):
+            sides = kitti_sides(labels, tracks, name)
+            sides = without_ignored(*sides, overlap_pairs(*sides, 0.5))
+            pairs = overlap_pairs(*sides, 1e-9)
+            cases[f"{world}.{name}.iou"] = (*sides, pairs, similarity_of(pairs), sequences)
+            pairs = centre_pairs(*sides, 2.0)
+            cases[f"{world}.{name}.distance"] = (*sides, pairs, similarity_of(pairs, 2.0), sequences)
+    return cases

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +10,8 @@ import pytest
 from drive.scores.clear_mot_boxes import MotBoxes, overlap_pairs
 from drive.scores.clear_mot_kitti import kitti_sides
 from drive.scores.clear_mot_recall import COUNTS, evaluate_recall, recall_thresholds
-from tests.scores.mot_world import make_sequence, parse
+from tests.scores.mot_world import golden_sequences, make_sequence, parse
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "ab3dmot_tracking.npz"
 Row = tuple[int, int, float, float]  # frame, track, x, score
 
 
@@ -29,20 +25,12 @@ def side(rows: list[Row], frames: int, ignored: list[int] | None = None) -> MotB
     return MotBoxes.of(columns[0], frames, boxes, columns[1], columns[2], marks)
 
 
-@pytest.fixture(scope="module")
-def golden() -> dict[str, Any]:
-    with np.load(GOLDEN) as file:
-        return {name: file[name] for name in file.files}
-
-
 @pytest.mark.parametrize("world", [0, 1])
-def test_equal_to_the_official_program(golden: dict[str, Any], world: int) -> None:
-    official = json.loads(golden["official"].tobytes())
-    count, frames = official["sequences"], official["frames"]
-    sequences = [(list(golden[f"labels_{world}_{s}"]), list(golden[f"found_{world}_{s}"])) for s in range(count)]
-    labels, tracks = parse(sequences, [frames] * count)
+def test_equal_to_the_official_program(world: int) -> None:
+    lines, frames, official = golden_sequences(world)
+    labels, tracks = parse(lines, frames)
     compared = 0
-    for key, by_class in official["results"].items():
+    for key, by_class in official.items():
         number, min_iou = key.split("_")
         if int(number) != world:
             continue

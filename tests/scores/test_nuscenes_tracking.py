@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from drive.scores.eval_boxes import EvalBoxes, EvalFrames
 from drive.scores.nuscenes_tracking import METRICS, TrackingConfig, _figures, evaluate_tracking, filter_tracked
-from drive.scores.nuscenes_tracking_assign import _assign
+from drive.scores.nuscenes_tracking_assign import complete_assignment
 from drive.scores.nuscenes_tracking_boxes import (
     NUSCENES_TRACKING_CLASSES,
     TrackedBoxes,
@@ -175,7 +175,7 @@ def test_assignment_against_scipy(seed: int, rows: int, extra: int) -> None:
     optimize = pytest.importorskip("scipy.optimize")
     cost = np.random.default_rng(seed).random((rows, rows + extra))
     expected = optimize.linear_sum_assignment(cost)
-    found = _assign(cost)
+    found = complete_assignment(cost)
     assert len(set(found.tolist())) == rows
     assert cost[np.arange(rows), found].sum() == pytest.approx(cost[expected].sum(), abs=1e-12)
 
