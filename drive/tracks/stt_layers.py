@@ -42,9 +42,10 @@ class _Layer(nn.Module):
     def attend(self, query: Tensor, tokens: Tensor, valid: Tensor) -> Tensor:
         """query [N, Q, C] over tokens [N, T, C] where valid bool [N, T] (each row has one): [N, Q, C]."""
         n, asked, channels = query.shape
-        shape = (n, -1, self.heads, channels // self.heads)
-        q = self.query(query).view(shape).transpose(1, 2)
-        k, v = (part.view(shape).transpose(1, 2) for part in self.key_value(tokens).chunk(2, dim=2))
+        head = self.heads, channels // self.heads
+        q = self.query(query).view(n, asked, *head).transpose(1, 2)
+        both = self.key_value(tokens).chunk(2, dim=2)
+        k, v = (part.view(n, tokens.shape[1], *head).transpose(1, 2) for part in both)
         logits = q @ k.transpose(2, 3) * (channels // self.heads) ** -0.5
         share = logits.masked_fill(~valid[:, None, None, :], float("-inf")).softmax(dim=3)
         return self.out((share @ v).transpose(1, 2).reshape(n, asked, channels))
