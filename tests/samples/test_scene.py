@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from data_tools.convert import DATASETS
 from drive.cli import main
 from drive.errors import UserError
 from drive.geometry.rigid import quaternion_from_yaw
-from drive.logs.maps import MapFeature
+from drive.logs.maps import MapFeature, distance_to
 from drive.logs.store import Log
 from drive.logs.writer import LogWriter
 from drive.samples import scene as sc
@@ -21,12 +20,7 @@ from drive.samples.route import COMMANDS, NoRouteError, command, find_route, pat
 from drive.samples.scene_kinds import actor_kind
 from drive.samples.scene_load import SceneConfig, load_named, load_scene, scene_starts
 from drive.samples.scene_map import build_map, local_map, strip
-
-_HERE = importlib.util.spec_from_file_location("hand_made_scene", Path(__file__).with_name("hand_made_scene.py"))
-assert _HERE is not None
-assert _HERE.loader is not None
-made = importlib.util.module_from_spec(_HERE)
-_HERE.loader.exec_module(made)
+from tests.samples import hand_made_scene as made
 
 
 def inside(ring: np.ndarray, x: float, y: float) -> bool:
@@ -122,8 +116,6 @@ def test_a_strip_covers_what_lies_within_its_width() -> None:
         assert (len(pieces) == 1) == one
         places = rng.uniform(line.min(axis=0) - 4, line.max(axis=0) + 4, (600, 2))
         feature = MapFeature("", "", np.pad(line, ((0, 0), (0, 1))), False)
-        from drive.logs.maps import distance_to
-
         away = distance_to(feature, places)
         answers = np.array([covered(pieces, x, y) for x, y in places])
         clear = np.abs(away - 1.75) > 0.16  # rounded ends are polygons
