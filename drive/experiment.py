@@ -19,11 +19,13 @@ from drive.samples.classes import ClassMap
 from drive.samples.config import DataConfig
 from drive.stt_run import SttTracking
 from drive.tracks.ab3dmot import Ab3dmotConfig
+from drive.tracks.center_greedy import CenterGreedyConfig
 from drive.tracks.history_data import TrackDataConfig
+from drive.tracks.simple_track import SimpleTrackConfig
 from drive.tracks.stt_config import SttConfig
 from drive.train.config import TrainConfig
 
-TrackerConfig = Ab3dmotConfig | SttTracking
+TrackerConfig = Ab3dmotConfig | CenterGreedyConfig | SimpleTrackConfig | SttTracking
 """Every tracker's configuration; ``build()`` makes the tracker."""
 
 
