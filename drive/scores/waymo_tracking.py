@@ -11,16 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
-from drive.scores.waymo_assign import NO_MATCH, add_row
+from drive.scores.waymo_assign import NO_MATCH
 from drive.scores.waymo_boxes import BothSides, WaymoBoxes
 from drive.scores.waymo_breakdowns import nearest_speeds, own_shard
 from drive.scores.waymo_config import GENERATORS, WaymoConfig, shard_count
+from drive.scores.waymo_follow import COST, DIFFICULTIES, FALSE, MATCHED, MISMATCH, MISSED, OBJECTS, follow
 from drive.scores.waymo_pairs import Pairs, find_pairs
-
-_FALSE, _MISMATCH, _COST, _MATCHED, _OBJECTS, _MISSED = 0, 1, 2, 3, 4, 5  # columns of the counts; _MISSED + difficulty
-_DIFFICULTIES = 4
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,42 @@ def evaluate_tracks(
     return _figures(config, cutoffs, counts)
 
 
+@dataclass(frozen=True)
+class WaymoMatches:
+    """What the mapping does at every cutoff, C of them, by object type.
+
+    cutoffs: float32 [C]. label: int64 [C, P], the label (a row as it was given) of every prediction, -1 for none.
+    miss, false, mismatch, objects: int64 [4, C], type 1 first; misses and objects of all difficulties.
+    """
+
+    cutoffs: np.ndarray
+    label: np.ndarray
+    miss: np.ndarray
+    false: np.ndarray
+    mismatch: np.ndarray
+    objects: np.ndarray
+
+
+def match_tracks(labels: WaymoTracks, predictions: WaymoTracks, config: WaymoConfig | None = None) -> WaymoMatches:
+    """The pairs behind the figures. ValueError as ``evaluate_tracks``."""
+    config = config or WaymoConfig()
+    cutoffs = config.cutoffs(predictions.boxes.score)
+    sides, sequence_of_frame = _by_sequence(labels, predictions)
+    pairs = find_pairs(sides.predictions, sides.labels, sides.start_p, sides.start_l, config)
+    pairs = pairs.take(pairs.weight >= 0)
+    tracks = predictions.track[sides.order_p], labels.track[sides.order_l]
+    shards = own_shard("OBJECT_TYPE", sides.predictions), own_shard("OBJECT_TYPE", sides.labels)
+    matched = np.full((len(cutoffs), len(predictions.boxes)), NO_MATCH, np.int64)
+    count = shard_count("OBJECT_TYPE")
+    out = _count(sides, sequence_of_frame, pairs, tracks, shards, cutoffs, count, matched)
+    label = np.full_like(matched, -1)
+    label[:, sides.order_p] = np.where(matched >= 0, np.append(sides.order_l, -1)[matched], -1)
+    sums = out.astype(np.int64)
+    return WaymoMatches(
+        cutoffs, label, sums[..., MISSED:].sum(axis=-1), sums[..., FALSE], sums[..., MISMATCH], sums[..., OBJECTS]
+    )  # fmt: skip
+
+
 def _by_sequence(labels: WaymoTracks, predictions: WaymoTracks) -> tuple[BothSides, np.ndarray]:
     """Both sides with one number a (sequence, frame), in this order; the sequence of each, int64 [F]."""
     both = (predictions, labels)
@@ -112,8 +145,10 @@ def _count(
     shards: tuple[np.ndarray, np.ndarray],
     cutoffs: np.ndarray,
     count: int,
+    matched: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Counts of one breakdown, float64 [shards, cutoffs, 9]."""
+    """Counts of one breakdown, float64 [shards, cutoffs, 9]. matched: int64 [cutoffs, P], gets the label of every
+    matched prediction."""
     keys = []
     for start, track, shard in zip((sides.start_p, sides.start_l), tracks, shards, strict=True):
         sequence = np.repeat(sequence_of_frame, np.diff(start))
@@ -125,8 +160,8 @@ def _count(
         raise ValueError("an object is labelled twice in a frame")
     inside = (shards[0][pairs.prediction] == shards[1][pairs.label]) & (shards[0][pairs.prediction] >= 0)
     pairs = pairs.take(inside)
-    out = np.zeros((count, len(cutoffs), _MISSED + _DIFFICULTIES))
-    _follow(
+    out = np.zeros((count, len(cutoffs), MISSED + DIFFICULTIES))
+    follow(
         sides.start_p,
         sides.start_l,
         sides.predictions.score,
@@ -135,7 +170,7 @@ def _count(
         keys[0],
         shards[1],
         keys[1],
-        np.clip(sides.labels.difficulty, 0, _DIFFICULTIES - 1),
+        np.clip(sides.labels.difficulty, 0, DIFFICULTIES - 1),
         np.searchsorted(pairs.prediction, np.arange(len(sides.predictions) + 1)).astype(np.int64),
         pairs.label,
         pairs.weight,
@@ -143,121 +178,9 @@ def _count(
         pairs.iou.astype(np.float64),
         cutoffs,
         out,
+        np.zeros((0, 0), np.int64) if matched is None else matched,
     )
     return out
-
-
-@njit(cache=True, nogil=True)
-def _follow(  # type: ignore[no-untyped-def]
-    start_p,
-    start_l,
-    score,
-    in_zone,
-    shard_p,
-    key_p,
-    shard_l,
-    key_l,
-    difficulty,
-    start,
-    label,
-    weight,
-    tie,
-    iou,
-    cutoffs,
-    out,
-):
-    """Go through all frames once a cutoff; add to out [shards, cutoffs, 9].
-
-    key_p, key_l: number of the object within its sequence and shard. The mapping of labels to predictions lives on
-    from frame to frame by these numbers: partner_l [keys], partner_p [keys], NO_MATCH for none.
-    """
-    largest = 0
-    for f in range(start_p.size - 1):
-        largest = max(largest, start_p[f + 1] - start_p[f])
-    match_edge, match_row = np.full(score.size, NO_MATCH), np.full(shard_l.size, NO_MATCH)
-    gain, via = np.zeros((largest, 3), np.int64), np.empty(largest, np.int64)
-    queue, changed = np.empty(largest, np.int64), np.empty(largest, np.int64)
-    num_p, num_l = key_p.max() + 1 if key_p.size else 0, key_l.max() + 1 if key_l.size else 0
-    partner_p, partner_l = np.empty(num_p, np.int64), np.empty(num_l, np.int64)
-    row_p, stamp_p = np.empty(num_p, np.int64), np.zeros(num_p, np.int64)
-    stamp_l, matched_l = np.zeros(num_l, np.int64), np.zeros(num_l, np.int64)
-    allowed = weight.copy()
-    mark, stamp = 0, 0
-    for c in range(cutoffs.size):
-        partner_p[:] = NO_MATCH
-        partner_l[:] = NO_MATCH
-        for f in range(start_p.size - 1):
-            stamp += 1
-            low, high = start_p[f], start_p[f + 1]
-            for p in range(low, high):
-                match_edge[p] = NO_MATCH
-                if shard_p[p] >= 0 and score[p] >= cutoffs[c] and stamp_p[key_p[p]] != stamp:
-                    stamp_p[key_p[p]] = stamp
-                    row_p[key_p[p]] = p
-            for j in range(start_l[f], start_l[f + 1]):
-                match_row[j] = NO_MATCH
-                if shard_l[j] >= 0:
-                    stamp_l[key_l[j]] = stamp
-                    out[shard_l[j], c, _OBJECTS] += 1
-            for e in range(start[low], start[high]):
-                allowed[e] = weight[e]
-            # Pairs of before that still may match stay together, whatever else would fit better.
-            for p in range(low, high):
-                if shard_p[p] < 0 or stamp_p[key_p[p]] != stamp or row_p[key_p[p]] != p:
-                    continue
-                for e in range(start[p], start[p + 1]):
-                    if partner_p[key_p[p]] == key_l[label[e]] and partner_l[key_l[label[e]]] == key_p[p]:
-                        match_edge[p] = e
-                        match_row[label[e]] = p - low
-            for e in range(start[low], start[high]):
-                if match_row[label[e]] != NO_MATCH:
-                    allowed[e] = -1
-            for p in range(low, high):
-                present = shard_p[p] >= 0 and stamp_p[key_p[p]] == stamp and row_p[key_p[p]] == p
-                if present and match_edge[p] == NO_MATCH and start[p] < start[p + 1]:
-                    n, mark = high - low, mark + 2
-                    add_row(
-                        p - low,
-                        mark,
-                        start[low : high + 1],
-                        label,
-                        allowed,
-                        tie,
-                        match_edge[low:high],
-                        match_row,
-                        gain[:n],
-                        via[:n],
-                        queue[:n],
-                        changed[:n],
-                    )
-            for p in range(low, high):
-                if match_edge[p] != NO_MATCH:
-                    matched_l[key_l[label[match_edge[p]]]] = stamp
-            for j in range(start_l[f], start_l[f + 1]):
-                if shard_l[j] >= 0 and match_row[j] == NO_MATCH:
-                    out[shard_l[j], c, _MISSED + difficulty[j]] += 1
-            for p in range(low, high):
-                if shard_p[p] < 0 or stamp_p[key_p[p]] != stamp or row_p[key_p[p]] != p:
-                    continue
-                e = match_edge[p]
-                if e == NO_MATCH:
-                    out[shard_p[p], c, _FALSE] += not in_zone[p]
-                    continue
-                out[shard_p[p], c, _MATCHED] += 1
-                out[shard_p[p], c, _COST] += 1.0 - iou[e]
-                here, former = partner_l[key_l[label[e]]], partner_p[key_p[p]]
-                out[shard_p[p], c, _MISMATCH] += here != NO_MATCH and here != key_p[p]
-                if former != NO_MATCH and matched_l[former] != stamp:
-                    # Another object loses its prediction: a mismatch where it is gone, else it is a miss already.
-                    out[shard_p[p], c, _MISMATCH] += stamp_l[former] != stamp
-                    partner_l[former] = NO_MATCH
-            for p in range(low, high):
-                if match_edge[p] != NO_MATCH and partner_l[key_l[label[match_edge[p]]]] != NO_MATCH:
-                    partner_p[partner_l[key_l[label[match_edge[p]]]]] = NO_MATCH
-            for p in range(low, high):
-                if match_edge[p] != NO_MATCH:
-                    partner_l[key_l[label[match_edge[p]]]] = key_p[p]
-                    partner_p[key_p[p]] = key_l[label[match_edge[p]]]
 
 
 def _figures(config: WaymoConfig, cutoffs: np.ndarray, counts: list[np.ndarray]) -> WaymoTrackingMetrics:
@@ -266,22 +189,22 @@ def _figures(config: WaymoConfig, cutoffs: np.ndarray, counts: list[np.ndarray])
     objects = np.zeros(len(rows), dtype=np.int64)
     for row, (b, shard, level) in enumerate(rows):
         sums = counts[b][shard]
-        missed = sums[:, _MISSED : _MISSED + level + 1].sum(axis=1)
-        truth = sums[:, _OBJECTS] - sums[:, _MISSED + level + 1 :].sum(axis=1)
+        missed = sums[:, MISSED : MISSED + level + 1].sum(axis=1)
+        truth = sums[:, OBJECTS] - sums[:, MISSED + level + 1 :].sum(axis=1)
         known = truth > 0
         # Ratios and their sum in float32, in the official order: ties between cutoffs go to the first.
         ratios = [
             np.divide(
                 part.astype(np.float32), truth.astype(np.float32), where=known, out=np.zeros(len(truth), np.float32)
             )
-            for part in (missed, sums[:, _FALSE], sums[:, _MISMATCH])
+            for part in (missed, sums[:, FALSE], sums[:, MISMATCH])
         ]
         mota = np.where(known, np.float32(1) - (ratios[0] + ratios[1] + ratios[2]), np.float32(0))
         at = int(mota.argmax())
         objects[row] = int(truth[known][-1]) if known.any() else 0
         if mota[at] <= 0:
             continue
-        motp = sums[at, _COST] / sums[at, _MATCHED] if sums[at, _MATCHED] else 0.0
+        motp = sums[at, COST] / sums[at, MATCHED] if sums[at, MATCHED] else 0.0
         best[:, row] = mota[at], motp, ratios[0][at], ratios[2][at], ratios[1][at], cutoffs[at]
         objects[row] = int(truth[at])
     breakdown = [(GENERATORS[config.breakdowns[b][0]], shard, level) for b, shard, level in rows]
