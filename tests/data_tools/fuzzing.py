@@ -86,7 +86,7 @@ def check_reader(
             the COPY OF THE FOLDER. `paths` lie inside it.
         error: What `read` raises for bad input; its text must name the file (with `root`: a path in the folder).
         cases: Damaged copies of all paths together where `CASES` is 200, else in proportion; None = 200.
-        seconds_each: A case that takes longer fails.
+        seconds_each: A case that takes more of the processor's time fails (or ten times that on the clock).
         memory_bytes: Address space that a case may take on top of what is there (Linux; more is refused by the
             system, which makes the reader fail).
 
@@ -126,23 +126,29 @@ def check_reader(
 
 @contextmanager
 def _bounds(seconds: float, memory_bytes: int) -> Iterator[None]:
-    """Interrupt Python code after `seconds`; end the process where compiled code does not let itself be interrupted."""
+    """Interrupt Python code after `seconds` of the processor's time, or ten times that on the clock (a reader that
+    waits); end the process where compiled code does not let itself be interrupted. The clock alone would blame a reader
+    for whatever else the machine does."""
 
     def interrupt(number: int, frame: object) -> None:
-        raise TooSlowError(f"took more than {seconds} s")
+        clock = "the processor" if number == signal.SIGPROF else "the clock"
+        raise TooSlowError(f"took more than {seconds if number == signal.SIGPROF else 10 * seconds} s of {clock}")
 
-    before = signal.signal(signal.SIGALRM, interrupt)
+    before = [signal.signal(which, interrupt) for which in (signal.SIGPROF, signal.SIGALRM)]
     limits = resource.getrlimit(resource.RLIMIT_AS)
     statm = Path("/proc/self/statm")
     if statm.exists():
         held = int(statm.read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (held + memory_bytes, limits[1]))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    faulthandler.dump_traceback_later(10 * seconds, exit=True, file=sys.__stderr__)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 10 * seconds)
+    faulthandler.dump_traceback_later(20 * seconds, exit=True, file=sys.__stderr__)
     try:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for which, handler in zip((signal.SIGPROF, signal.SIGALRM), before, strict=True):
+            signal.signal(which, handler)
         resource.setrlimit(resource.RLIMIT_AS, limits)

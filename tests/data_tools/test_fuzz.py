@@ -57,6 +57,10 @@ def test_the_harness_finds_what_it_should(tmp_path: Path, monkeypatch: pytest.Mo
         while True:
             time.sleep(0.01)
 
+    def busy(path: Path) -> None:
+        while True:
+            path.name.upper()
+
     def greedy(path: Path) -> None:
         np.ones(1 << 33, np.uint8)
 
@@ -65,7 +69,8 @@ def test_the_harness_finds_what_it_should(tmp_path: Path, monkeypatch: pytest.Mo
     for read, line in (
         (nameless, "scan.bin, seed 0, case 0: the error does not name scan.bin"),
         (crash, "case 0: KeyError: 'oops'"),
-        (hang, r"TooSlowError: took more than 0\.1 s"),
+        (hang, r"TooSlowError: took more than 1\.0 s of the clock"),
+        (busy, r"TooSlowError: took more than 0\.1 s of the processor"),
         (greedy, "MemoryError"),
     ):
         with pytest.raises(AssertionError, match=line):
