@@ -33,6 +33,9 @@ class TrackerConfig:
     steering_rate_weight: float = 1.0
     lookahead_steps: int = 10
     jerk_penalty: float = 1e-4
+    jerk_is_acceleration: bool = False
+    """NAVSIM's batched tracker fills the matrix of differences so that all but the last of them lose their second term:
+    it penalises accelerations where nuPlan penalises their changes. True: states equal to NAVSIM's."""
     curvature_rate_penalty: float = 1e-2
     first_curvature_penalty: float = 1e-10
     stop_gain: float = 0.5
@@ -79,14 +82,17 @@ def gains(config: TrackerConfig, step_s: float) -> Gains:
 
 
 @lru_cache(maxsize=16)
-def speed_matrix(steps: int, step_s: float, jerk_penalty: float) -> Floats:
+def speed_matrix(steps: int, step_s: float, jerk_penalty: float, jerk_is_acceleration: bool = False) -> Floats:
     """W float64 [K, K]: speeds = W @ (displacements along the plan's headings).
 
     The minimum of sum (dt v_i - s_i)^2 + penalty * sum (second differences of v / dt)^2: the headings drop out, because
-    the displacement across a heading does not depend on the speed. Read-only.
+    the displacement across a heading does not depend on the speed. `jerk_is_acceleration`: of the first differences,
+    but for the last. Read-only.
     """
-    second = np.diff(np.eye(steps), n=2, axis=0) / step_s
-    system = step_s * step_s * np.eye(steps) + jerk_penalty * second.T @ second
+    penalised = np.diff(np.eye(steps), n=2, axis=0) / step_s
+    if jerk_is_acceleration:
+        penalised[:-1] = np.diff(np.eye(steps), axis=0)[:-2] / step_s
+    system = step_s * step_s * np.eye(steps) + jerk_penalty * penalised.T @ penalised
     matrix = np.asarray(np.linalg.solve(system, step_s * np.eye(steps)), dtype=np.float64)
     matrix.flags.writeable = False
     return matrix
@@ -216,7 +222,8 @@ class Tracker:
         return out
 
     def _matrix(self, plans: Floats) -> Floats:
-        return speed_matrix(plans.shape[1] - 1, self.bicycle.step_s, self.config.jerk_penalty)
+        config = self.config
+        return speed_matrix(plans.shape[1] - 1, self.bicycle.step_s, config.jerk_penalty, config.jerk_is_acceleration)
 
     def _numbers(self) -> tuple[Gains, Plant]:
         return gains(self.config, self.bicycle.step_s), plant(self.vehicle, self.bicycle)

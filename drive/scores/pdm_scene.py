@@ -1,0 +1,157 @@
+"""What the PDM score needs to know of a scene, as arrays that its kernels take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from drive.dynamics.vehicle import Vehicle
+from drive.samples.scene import CROSSING, RED, STATIC, Scene, SceneMap
+from drive.scores.pdm_areas import LANES, polygon_is_on_route
+from drive.scores.pdm_config import PdmConfig
+from drive.scores.pdm_grid import Grid, make_grid
+from drive.scores.pdm_route import CentreLine, make_centre_line
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PdmMap:
+    """The polygons of a map with their grid; made once a map.
+
+    Attributes:
+        vertices, rings, polygons: ragged, as SceneMap; without those that are crossings only.
+        layer: uint8 [G] bits of drive.samples.scene. lane: int64 [G] or -1.
+        bounds: float64 [G, 4] x low, y low, x high, y high.
+        judges_road: whether the map knows what is road (else nothing is off the road).
+    """
+
+    vertices: Floats
+    rings: Ints
+    polygons: Ints
+    layer: npt.NDArray[np.uint8]
+    lane: Ints
+    bounds: Floats
+    grid: Grid
+    judges_road: bool
+
+    @staticmethod
+    def of(scene_map: SceneMap) -> PdmMap:
+        """ValueError: offsets that do not fit, vertices that are not finite."""
+        keep = np.flatnonzero(scene_map.polygon_layer & ~np.uint8(CROSSING))
+        rings = [np.arange(scene_map.polygon_offsets[g], scene_map.polygon_offsets[g + 1]) for g in keep]
+        ring = np.concatenate([*rings, np.zeros(0, np.int64)]).astype(np.int64)
+        parts = [np.arange(scene_map.ring_offsets[r], scene_map.ring_offsets[r + 1]) for r in ring]
+        vertex = np.concatenate([*parts, np.zeros(0, np.int64)]).astype(np.int64)
+        vertices = np.ascontiguousarray(scene_map.vertices[vertex], dtype=np.float64).reshape(-1, 2)
+        ring_offsets = np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
+        polygon_offsets = np.concatenate([[0], np.cumsum([len(r) for r in rings])]).astype(np.int64)
+        bounds = np.empty((len(keep), 4))
+        for g in range(len(keep)):
+            own = vertices[ring_offsets[polygon_offsets[g]] : ring_offsets[polygon_offsets[g + 1]]]
+            bounds[g, :2] = own.min(axis=0, initial=np.inf)
+            bounds[g, 2:] = own.max(axis=0, initial=-np.inf)
+        return PdmMap(
+            vertices=vertices,
+            rings=ring_offsets,
+            polygons=polygon_offsets,
+            layer=np.ascontiguousarray(scene_map.polygon_layer[keep], dtype=np.uint8),
+            lane=np.ascontiguousarray(scene_map.polygon_lane[keep], dtype=np.int64),
+            bounds=bounds,
+            grid=make_grid(vertices, ring_offsets, polygon_offsets),
+            judges_road=scene_map.drivable_from in ("polygons", "polygons and buffered centre lines"),
+        )
+
+
+@dataclass(frozen=True)
+class PdmScene:
+    """One start of a planner: S instants of traffic (0.1 s apart, the first is now), map, route, lights.
+
+    Attributes:
+        boxes: float64 [S, A, 5] x y length width heading; valid bool [S, A]; speed float64 [S, A] m/s.
+        is_thing: bool [A]: no vehicle, pedestrian or cyclist.
+        on_route: bool [G], the polygons of the route's lanes.
+        line: the route's middle, or None: progress, direction and lane keeping are not judged then.
+        red: bool [S, R]: which of R lane polygons (red_polygon int64 [R]) have a red light.
+        history: float64 [H, 11] of the driver before now, or None.
+    """
+
+    name: str
+    vehicle: Vehicle
+    map: PdmMap
+    boxes: Floats
+    valid: Bools
+    speed: Floats
+    is_thing: Bools
+    on_route: Bools
+    line: CentreLine | None
+    red: Bools
+    red_polygon: Ints
+    history: Floats | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        S, A = self.valid.shape
+        wanted = {
+            "boxes": (S, A, 5),
+            "speed": (S, A),
+            "is_thing": (A,),
+            "on_route": (len(self.map.layer),),
+            "red": (S, len(self.red_polygon)),
+        }
+        for name, shape in wanted.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{self.name}: {name} has shape {getattr(self, name).shape}, not {shape}")
+
+
+def pdm_scene(scene: Scene, config: PdmConfig, at: int | None = None, pdm_map: PdmMap | None = None) -> PdmScene:
+    """A scene's instant `at` (default: its start) for the score, with the log's own traffic.
+
+    pdm_map: `PdmMap.of(scene.map)` where it is at hand. ValueError: the scene ends before the traffic that the version
+    needs (`config.traffic_steps`).
+    """
+    at = scene.now if at is None else at
+    stop = at + config.traffic_steps
+    if at < 0 or stop > len(scene.timestamps_ns):
+        raise ValueError(
+            f"{scene.name}: {config.label()} from instant {at} needs traffic up to instant {stop - 1}, "
+            f"the scene has {len(scene.timestamps_ns)}"
+        )
+    known = pdm_map or PdmMap.of(scene.map)
+    notes = list(scene.notes)
+    lanes = np.zeros(len(scene.map.lane_ids), np.bool_) if scene.route is None else scene.route.on_route
+    on_route = polygon_is_on_route(known.layer, known.lane, lanes)
+    if not known.judges_road:
+        notes.append(f"what is road is not judged from polygons: {scene.map.drivable_from}")
+    light, polygon = _light_polygons(scene, known, on_route)
+    unplaced = len(scene.lights.lane) - len(np.unique(light))
+    if unplaced:
+        notes.append(f"{unplaced} of {len(scene.lights.lane)} lights govern no polygon of the route: not judged")
+    now = slice(at, stop)
+    return PdmScene(
+        name=scene.name,
+        vehicle=scene.vehicle,
+        map=known,
+        boxes=np.ascontiguousarray(scene.actors.box[:, now].transpose(1, 0, 2)),
+        valid=np.ascontiguousarray(scene.actors.valid[:, now].T),
+        speed=np.ascontiguousarray(np.hypot(*scene.actors.velocity[:, now].T)),
+        is_thing=scene.actors.kind == STATIC,
+        on_route=on_route,
+        line=None if scene.route is None else make_centre_line(scene.route.centreline, config.lane_keeping_m),
+        red=np.ascontiguousarray(scene.lights.state[now][:, light] == RED),
+        red_polygon=polygon,
+        history=scene.ego[max(at - 15, 0) : at] if at >= 15 and bool(scene.ego_valid[at - 15 : at].all()) else None,
+        notes=tuple(notes),
+    )
+
+
+def _light_polygons(scene: Scene, known: PdmMap, on_route: Bools) -> tuple[Ints, Ints]:
+    """(light, polygon) of each pair of a light and a polygon on the route of the lane that it governs."""
+    usable = on_route & ((known.layer & LANES) != 0)
+    pairs = (scene.lights.lane[:, None] == known.lane[None]) & (scene.lights.lane >= 0)[:, None] & usable[None]
+    light, polygon = np.nonzero(pairs)
+    return light.astype(np.int64), polygon.astype(np.int64)
