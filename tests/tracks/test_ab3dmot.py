@@ -102,3 +102,13 @@ def test_equal_boxes_are_two_objects() -> None:
 def test_unknown_class_names_are_refused() -> None:
     with pytest.raises(UserError, match="Tram"):
         Ab3dmotConfig.kitti(("Car", "Tram"))
+
+
+def test_a_pair_beyond_the_limit_takes_a_detection_away_in_the_published_form_only() -> None:
+    # Limit 2 m. All pairs: 2.05 m and 97 m are less than 0.95 m and 100 m together, and then both are refused.
+    config = Ab3dmotConfig.kitti(("Cyclist",))
+    frames = [seen(0, [(0.0, 0.0), (3.0, 0.0)]), seen(1, [(2.05, 0.0), (100.0, 0.0)])]
+    _, published = run(replace(config, refuse_late=True).build(), frames)
+    _, ours = run(config.build(), frames)
+    assert published[1].ids[published[1].matched].tolist() == [3, 4]
+    assert ours[1].ids[ours[1].matched].tolist() == [2, 3]
