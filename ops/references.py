@@ -7,9 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from torch.library import CustomOpDef
-
 from ops.kernels import OPERATORS
+from ops.operator import Operator
 
 
 @contextmanager
@@ -18,14 +17,13 @@ def reference_kernels(device: str = "cpu") -> Iterator[int]:
     with ExitStack() as stack:
         found = [op for name in OPERATORS for op in _operators(f"ops.{name}", device)]
         for op in found:
-            stack.enter_context(op.set_kernel_enabled(device, enabled=False))
+            stack.enter_context(op.reference_only(device))
         yield len(found)
 
 
-def _operators(package: str, device: str) -> list[CustomOpDef]:
+def _operators(package: str, device: str) -> list[Operator]:
     """Operators of a package and its modules that have a kernel of their own for the device."""
     importlib.import_module(package)
     modules = [m for name, m in sorted(sys.modules.items()) if f"{name}.".startswith(f"{package}.")]
-    # torch has no public way to ask; its own set_kernel_enabled only logs a warning where there is none.
-    values = [(v, module) for module in modules for v in vars(module).values() if isinstance(v, CustomOpDef)]
-    return [op for op, m in values if op._init_fn.__module__ == m.__name__ and device in op._backend_fns]
+    found = [(v, module) for module in modules for v in vars(module).values() if isinstance(v, Operator)]
+    return [op for op, module in found if op.module == module.__name__ and device in op.kernels]

@@ -19,6 +19,7 @@ from torch import Tensor
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
 from ops.assignment import cpu, cuda, reference
+from ops.operator import operator
 
 
 class Candidates(NamedTuple):
@@ -162,7 +163,7 @@ def _check_values(
         raise ValueError(f"assignment: order must name every row of 0..{N - 1} once")
 
 
-@torch.library.custom_op("drive_ops::assignment_candidates", mutates_args=())
+@operator("drive_ops::assignment_candidates")
 def _candidates(
     rows: Tensor,
     columns: Tensor,
@@ -208,7 +209,7 @@ def _(
     return offsets, row_offsets.new_empty(E), rows.new_empty(E, dtype=torch.float64)
 
 
-@torch.library.custom_op("drive_ops::assignment_assign", mutates_args=())
+@operator("drive_ops::assignment_assign")
 def _assign(
     row_offsets: Tensor, offsets: Tensor, column: Tensor, cost: Tensor, columns: int, order: Tensor | None
 ) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ops import checks, kernels
 from ops.arrays import array, arrays, tensors
 from ops.box_collision import cpu, cuda, reference
+from ops.operator import operator
 
 NEVER = -1
 """`first_collisions` of a pair that never touches."""
@@ -59,7 +60,7 @@ def _check(op: str, one: tuple[str, Tensor, int], two: tuple[str, Tensor, int]) 
     checks.check_same_device(op, one[1], two[1])
 
 
-@torch.library.custom_op("drive_ops::boxes_touch", mutates_args=())
+@operator("drive_ops::boxes_touch")
 def _pairs(a: Tensor, b: Tensor) -> Tensor:
     return reference.touch(a, b)
 
@@ -74,7 +75,7 @@ def _(a: Tensor, b: Tensor) -> Tensor:
     return a.new_empty(a.shape[0], dtype=torch.bool)
 
 
-@torch.library.custom_op("drive_ops::box_collisions", mutates_args=())
+@operator("drive_ops::box_collisions")
 def _over_time(proposals: Tensor, agents: Tensor, valid: Tensor) -> Tensor:
     return reference.touch(proposals[:, :, None], agents[None]) & valid[None]
 

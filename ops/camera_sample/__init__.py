@@ -19,6 +19,7 @@ from ops import checks, kernels
 from ops.arrays import arrays, tensors
 from ops.camera_sample import cpu, cuda, reference
 from ops.camera_sample.cameras import Cameras, matrix_cameras, pinhole_cameras
+from ops.operator import operator
 
 __all__ = ["Cameras", "Pairs", "matrix_cameras", "pinhole_cameras", "project_points", "sample_pairs", "sample_points"]
 
@@ -110,7 +111,7 @@ def _check_pairs(features: list[int], camera: Tensor, offsets: Tensor) -> None:
         raise ValueError(f"camera_sample: camera must lie in 0..{features[0] - 1}, maps must not be empty: {features}")
 
 
-@torch.library.custom_op("drive_ops::camera_project", mutates_args=())
+@operator("drive_ops::camera_project")
 def _project(
     points: Tensor, point_batch: Tensor, table: Tensor, first: Tensor, near: float, best: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -118,13 +119,13 @@ def _project(
     return reference.project(points, point_batch, table, first, near, best)
 
 
-@torch.library.custom_op("drive_ops::camera_sample", mutates_args=())
+@operator("drive_ops::camera_sample")
 def _sample(features: Tensor, camera: Tensor, place: Tensor, offsets: Tensor, mean: bool) -> Tensor:
     _check_pairs(list(features.shape), camera, offsets)
     return reference.sample(features, camera, place, offsets, mean)
 
 
-@torch.library.custom_op("drive_ops::camera_sample_backward", mutates_args=())
+@operator("drive_ops::camera_sample_backward")
 def _sample_backward(
     grad: Tensor, camera: Tensor, place: Tensor, offsets: Tensor, mean: bool, size: list[int]
 ) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
 from ops.centre_targets import cpu, cuda, reference
+from ops.operator import operator
 
 __all__ = ["centre_targets", "foreground_targets", "gaussian_heat"]
 
@@ -135,7 +136,7 @@ def gaussian_heat(
     return _gaussian_heat(*given, batch_size, overlap, least_radius)
 
 
-@torch.library.custom_op("drive_ops::centre_targets", mutates_args=())
+@operator("drive_ops::centre_targets")
 def _centre_targets(
     coords: Tensor,
     boxes: Tensor,
@@ -154,7 +155,7 @@ def _centre_targets(
     return reference.centre_targets(*given)
 
 
-@torch.library.custom_op("drive_ops::foreground_targets", mutates_args=())
+@operator("drive_ops::foreground_targets")
 def _foreground_targets(
     coords: Tensor,
     boxes: Tensor,
@@ -172,7 +173,7 @@ def _foreground_targets(
     return reference.foreground_targets(*given)
 
 
-@torch.library.custom_op("drive_ops::gaussian_heat", mutates_args=())
+@operator("drive_ops::gaussian_heat")
 def _gaussian_heat(
     boxes: Tensor,
     box_batch: Tensor,

@@ -14,6 +14,7 @@ from torch import Tensor
 from ops import checks, kernels
 from ops.arrays import array, arrays, tensors
 from ops.deformable_sample import cpu, cuda, reference
+from ops.operator import operator
 
 __all__ = ["deformable_sample", "sample_map"]
 
@@ -67,12 +68,12 @@ def sample_map(maps: Tensor, places: Tensor, weights: Tensor) -> Tensor:
     return deformable_sample(value, [(H, W)], places[:, :, None, None], weights[:, :, None, None])
 
 
-@torch.library.custom_op("drive_ops::deformable_sample", mutates_args=())
+@operator("drive_ops::deformable_sample")
 def _deformable_sample(value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor) -> Tensor:
     return reference.deformable_sample(value, shapes, locations, weights)
 
 
-@torch.library.custom_op("drive_ops::deformable_sample_backward", mutates_args=())
+@operator("drive_ops::deformable_sample_backward")
 def _deformable_sample_backward(
     grad: Tensor, value: Tensor, shapes: list[int], locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:

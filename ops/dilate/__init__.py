@@ -12,6 +12,7 @@ from torch import Tensor
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
 from ops.dilate import cpu, cuda, reference
+from ops.operator import operator
 
 
 class Dilation(NamedTuple):
@@ -62,7 +63,7 @@ def _check_cells(coords: Tensor, ny: int, nx: int, batch_size: int) -> None:
         raise ValueError(f"dilate: coords must lie inside {batch_size} frames of 1 x {ny} x {nx} cells")
 
 
-@torch.library.custom_op("drive_ops::dilate", mutates_args=())
+@operator("drive_ops::dilate")
 def _dilate(
     coords: Tensor, keep: Tensor, kernel: int, ny: int, nx: int, batch_size: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -70,14 +71,14 @@ def _dilate(
     return reference.dilate(coords, keep, kernel, ny, nx, batch_size)
 
 
-@torch.library.custom_op("drive_ops::gather_max", mutates_args=())
+@operator("drive_ops::gather_max")
 def _gather_max(values: Tensor, index: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     checks.check_offsets("gather_max", offsets, index.shape[0])
     _check_rows_in(index, values.shape[0])
     return reference.gather_max(values, index, offsets)
 
 
-@torch.library.custom_op("drive_ops::gather_max_backward", mutates_args=())
+@operator("drive_ops::gather_max_backward")
 def _gather_max_backward(grad: Tensor, rows: Tensor, num_rows: int) -> Tensor:
     return reference.gather_max_backward(grad, rows, num_rows)
 

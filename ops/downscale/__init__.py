@@ -15,6 +15,7 @@ from torch import Tensor
 from ops import checks, kernels
 from ops.arrays import array, arrays, tensors
 from ops.downscale import cpu, cuda, reference
+from ops.operator import operator
 
 __all__ = ["Coarser", "downscale", "upsample"]
 
@@ -77,7 +78,7 @@ def _check_parent(parent: Tensor, rows: int) -> None:
         raise ValueError(f"upsample: parent must lie in 0..{rows - 1}")
 
 
-@torch.library.custom_op("drive_ops::downscale", mutates_args=())
+@operator("drive_ops::downscale")
 def _downscale(coords: Tensor, ratio: int, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     _check(coords, ratio, shape)
     return reference.downscale(coords, ratio, shape)
@@ -94,13 +95,13 @@ def _(coords: Tensor, ratio: int, shape: Sequence[int]) -> tuple[Tensor, Tensor,
     return coords.new_empty(coarse, 4), coords.new_empty(coarse), coords.new_empty(coords.shape[0])
 
 
-@torch.library.custom_op("drive_ops::upsample", mutates_args=())
+@operator("drive_ops::upsample")
 def _upsample(values: Tensor, parent: Tensor) -> Tensor:
     _check_parent(parent, values.shape[0])
     return values.index_select(0, parent)
 
 
-@torch.library.custom_op("drive_ops::upsample_backward", mutates_args=())
+@operator("drive_ops::upsample_backward")
 def _upsample_backward(grad: Tensor, parent: Tensor, rows: int) -> Tensor:
     return reference.upsample_backward(grad, parent, rows)
 

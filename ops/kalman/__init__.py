@@ -2,8 +2,9 @@
 
 A track's state is a mean [D] and a symmetric covariance [D, D]. A `Model` says which entries are derivatives of which,
 so that the transition over a track's own time step dt is exact (dt, dt^2 / 2, ...), and how many leading entries are
-measured: z = mean[:m] + noise. The covariance is updated in Joseph's form, (I - KH) P (I - KH)^T + K R K^T, as
-filterpy does, which keeps it symmetric and positive. Nothing has a gradient.
+measured: z = mean[:m] + noise. The reference updates the covariance in Joseph's form, (I - KH) P (I - KH)^T + K R K^T,
+as filterpy does; the kernels subtract the same part of P as a product G G^T with itself (`ops.kalman.cpu`), which is
+symmetric, and exact to the rounding of P. Nothing has a gradient.
 
 A tracker's step over a ragged batch: `predict` all tracks, match (ops.assignment, with `innovation_covariance`), then
 `update` the matched rows with their measurements; `predict_update` is both in one pass, where what matches what is
@@ -18,6 +19,7 @@ from torch import Tensor
 from ops import checks, kernels
 from ops.kalman import cpu, cuda, host, reference
 from ops.kalman.model import AB3DMOT, CONSTANT_ACCELERATION, CONSTANT_VELOCITY, Model
+from ops.operator import operator
 
 __all__ = [
     "AB3DMOT",
@@ -51,7 +53,7 @@ def predict(model: Model, tracks: Tracks, dt_s: Tensor, noise: Tensor) -> Tracks
     _check(op, model, tracks)
     noise = _check_ahead(op, tracks, dt_s, noise)
     checks.check_same_device(op, *tracks, dt_s, noise)
-    return Tracks(*_predict(tracks.mean.detach(), tracks.covariance.detach(), dt_s.detach(), noise, model.derivative))
+    return Tracks(*_predict(*map(_constant, (*tracks, dt_s)), noise, model.derivative))
 
 
 def update(model: Model, tracks: Tracks, rows: Tensor, measured: Tensor, noise: Tensor) -> Tracks:
@@ -64,7 +66,7 @@ def update(model: Model, tracks: Tracks, rows: Tensor, measured: Tensor, noise: 
     _check(op, model, tracks)
     noise = _check_measured(op, model, rows, measured, noise)
     checks.check_same_device(op, *tracks, rows, measured, noise)
-    given = tracks.mean.detach(), tracks.covariance.detach(), rows, measured.detach(), noise, model.heading
+    given = *map(_constant, (*tracks, rows, measured)), noise, model.heading
     return Tracks(*_update(*given))
 
 
@@ -94,15 +96,15 @@ def predict_update(
     _check(op, model, tracks)
     Q = _check_ahead(op, tracks, dt_s, process_noise)
     R = _check_measured(op, model, rows, measured, measured_noise)
-    mean, covariance = tracks
-    checks.check_same_device(op, mean, covariance, dt_s, Q, rows, measured, R)
-    given = mean.detach(), covariance.detach(), dt_s.detach(), Q, model.derivative, rows, measured.detach(), R
-    return Tracks(*_predict_update(*given, model.heading))
+    checks.check_same_device(op, *tracks, dt_s, Q, rows, measured, R)
+    ahead, seen = map(_constant, (*tracks, dt_s)), map(_constant, (rows, measured))
+    return Tracks(*_predict_update(*ahead, Q, model.derivative, *seen, R, model.heading))
 
 
 def innovation_covariance(model: Model, tracks: Tracks, noise: Tensor) -> Tensor:
     """S = H P H^T + R: [N, m, m], what a Mahalanobis gate needs. noise R: [m, m] or [N, m, m]."""
     _check("kalman.innovation_covariance", model, tracks)
+    checks.check_same_device("kalman.innovation_covariance", *tracks, noise)
     return tracks.covariance[:, : model.measured, : model.measured] + noise
 
 
@@ -129,16 +131,14 @@ def white_noise(model: Model, dt_s: Tensor, density: Tensor) -> Tensor:
 
 
 def _check(op: str, model: Model, tracks: Tracks) -> None:
-    mean, covariance = tracks
-    D = model.states
-    if mean.dtype != torch.float64 or mean.dim() != 2 or mean.shape[1] != D:
+    (mean, covariance), D = tracks, model.states
+    N = mean.shape[0] if mean.dim() else 0
+    if mean.dtype != torch.float64 or mean.shape != (N, D):
         raise ValueError(f"{op}: mean must be float64 [N, {D}], got {mean.dtype} {tuple(mean.shape)}")
-    if covariance.dtype != torch.float64 or covariance.shape != (mean.shape[0], D, D):
+    if covariance.dtype != torch.float64 or covariance.shape != (N, D, D):
         raise ValueError(
-            f"{op}: covariance must be float64 [{mean.shape[0]}, {D}, {D}], got {covariance.dtype} "
-            f"{tuple(covariance.shape)}"
+            f"{op}: covariance must be float64 [{N}, {D}, {D}], got {covariance.dtype} {tuple(covariance.shape)}"
         )
-    checks.check_same_device(op, mean, covariance)
 
 
 def _check_ahead(op: str, tracks: Tracks, dt: Tensor, noise: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ def _check_ahead(op: str, tracks: Tracks, dt: Tensor, noise: Tensor) -> Tensor:
         )
     if noise.shape not in ((D, D), (N, D, D)):
         raise ValueError(f"{op}: noise must be [{D}, {D}] or [{N}, {D}, {D}], got {tuple(noise.shape)}")
-    return noise.detach() if noise.dim() == 3 else noise.detach()[None]
+    return _one_or_each(noise)
 
 
 def _check_measured(op: str, model: Model, rows: Tensor, measured: Tensor, noise: Tensor) -> Tensor:
@@ -162,7 +162,16 @@ def _check_measured(op: str, model: Model, rows: Tensor, measured: Tensor, noise
         raise ValueError(f"{op}: measured must be float64 [{K}, {m}], got {measured.dtype} {tuple(measured.shape)}")
     if noise.dtype != torch.float64 or noise.shape not in ((m, m), (K, m, m)):
         raise ValueError(f"{op}: noise must be float64 [{m}, {m}] or [{K}, {m}, {m}], got {tuple(noise.shape)}")
-    return noise.detach() if noise.dim() == 3 else noise.detach()[None]
+    return _one_or_each(noise)
+
+
+def _one_or_each(noise: Tensor) -> Tensor:
+    noise = _constant(noise)
+    return noise if noise.dim() == 3 else noise[None]
+
+
+def _constant(tensor: Tensor) -> Tensor:
+    return tensor.detach() if tensor.requires_grad else tensor
 
 
 def _check_rows(op: str, rows: Tensor, N: int) -> None:
@@ -182,7 +191,7 @@ def _check_found(op: str, wrong: int, N: int) -> None:
         raise ValueError(f"{op}: measurement {wrong} is not finite, or its covariance P + R is not positive definite")
 
 
-@torch.library.custom_op("drive_ops::kalman_predict", mutates_args=())
+@operator("drive_ops::kalman_predict")
 def _predict(
     mean: Tensor, covariance: Tensor, dt: Tensor, noise: Tensor, derivative: list[int]
 ) -> tuple[Tensor, Tensor]:
@@ -200,7 +209,7 @@ def _(mean: Tensor, covariance: Tensor, dt: Tensor, noise: Tensor, derivative: l
     return mean.new_empty(mean.shape), covariance.new_empty(covariance.shape)
 
 
-@torch.library.custom_op("drive_ops::kalman_update", mutates_args=())
+@operator("drive_ops::kalman_update")
 def _update(
     mean: Tensor, covariance: Tensor, rows: Tensor, measured: Tensor, noise: Tensor, heading: int
 ) -> tuple[Tensor, Tensor]:
@@ -229,7 +238,7 @@ def _(
     return mean.new_empty(mean.shape), covariance.new_empty(covariance.shape)
 
 
-@torch.library.custom_op("drive_ops::kalman_predict_update", mutates_args=())
+@operator("drive_ops::kalman_predict_update")
 def _predict_update(
     mean: Tensor,
     covariance: Tensor,

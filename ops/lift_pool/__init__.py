@@ -16,6 +16,7 @@ from ops.arrays import array, arrays, tensors
 from ops.camera_sample.cameras import Cameras
 from ops.lift_pool import cpu, cuda, reference
 from ops.lift_pool.geometry import frustum_cells, frustum_places, grid_shape
+from ops.operator import operator
 
 __all__ = ["LiftPlan", "frustum_cells", "frustum_places", "lift_pool", "plan_cameras", "plan_lift"]
 
@@ -101,7 +102,7 @@ def lift_pool(depth: Tensor, context: Tensor, plan: LiftPlan) -> Tensor:
     return out.reshape(frames, nz, ny, nx, -1).permute(0, 1, 4, 2, 3).flatten(1, 2)
 
 
-@torch.library.custom_op("drive_ops::lift_pool", mutates_args=())
+@operator("drive_ops::lift_pool")
 def _lift_pool(
     depth: Tensor,
     context: Tensor,
@@ -115,7 +116,7 @@ def _lift_pool(
     return reference.lift_pool(depth, context, cells, num_cells)
 
 
-@torch.library.custom_op("drive_ops::lift_pool_backward", mutates_args=())
+@operator("drive_ops::lift_pool_backward")
 def _lift_pool_backward(grad: Tensor, depth: Tensor, context: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
     return reference.lift_pool_backward(grad, depth, context, cells)
 

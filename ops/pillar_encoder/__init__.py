@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
+from ops.operator import operator
 from ops.pillar_encoder import cpu, cuda, reference
 from ops.pillar_encoder.net import pillar_net
 
@@ -54,14 +55,14 @@ def check_layer(op: str, features: Tensor, offsets: Tensor, weight: Tensor, bias
         raise ValueError(f"{op}: rows are numbered in int32, {features.shape[0]} are too many")
 
 
-@torch.library.custom_op("drive_ops::pillar_max", mutates_args=())
+@operator("drive_ops::pillar_max")
 def _pillar_max(features: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     checks.check_offsets("pillar_max", offsets, features.shape[0])
     out, where = reference.pillar_max(features, offsets, weight, bias)
     return out, where if keep else where.new_empty(0, 0)
 
 
-@torch.library.custom_op("drive_ops::pillar_max_backward", mutates_args=())
+@operator("drive_ops::pillar_max_backward")
 def _pillar_max_backward(
     grad: Tensor, where: Tensor, features: Tensor, offsets: Tensor, weight: Tensor, own: bool, to_features: bool
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ops import checks
 from ops.arrays import arrays, tensors
+from ops.operator import operator
 from ops.pillar_encoder import cpu_net, reference
 
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -45,7 +46,7 @@ def _kept(found: Outputs, keep: bool) -> Outputs:
     return (out, pooled, first, second) if keep else (out, pooled, first.new_empty(0, 0), first.new_empty(0, 0))
 
 
-@torch.library.custom_op("drive_ops::pillar_net", mutates_args=())
+@operator("drive_ops::pillar_net")
 def _pillar_net(
     features: Tensor, offsets: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, wp: Tensor, b2: Tensor, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -86,7 +87,7 @@ def _(
     return features.new_empty(V, C), features.new_empty(V, H), first, second
 
 
-@torch.library.custom_op("drive_ops::pillar_net_backward", mutates_args=())
+@operator("drive_ops::pillar_net_backward")
 def _pillar_net_backward(
     grad: Tensor,
     pooled: Tensor,

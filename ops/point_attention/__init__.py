@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
+from ops.operator import operator
 from ops.point_attention import cpu, cuda, reference
 
 
@@ -29,13 +30,13 @@ def point_attention(scores: Tensor, values: Tensor, offsets: Tensor) -> Tensor:
     return _point_attention(scores, values, offsets)[0]
 
 
-@torch.library.custom_op("drive_ops::point_attention", mutates_args=())
+@operator("drive_ops::point_attention")
 def _point_attention(scores: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     checks.check_offsets("point_attention", offsets, scores.shape[0])
     return reference.point_attention(scores, values, offsets)
 
 
-@torch.library.custom_op("drive_ops::point_attention_backward", mutates_args=())
+@operator("drive_ops::point_attention_backward")
 def _point_attention_backward(
     grad: Tensor, scores: Tensor, values: Tensor, offsets: Tensor, pooled: Tensor, logsumexp: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
+from ops.operator import operator
 from ops.points_in_boxes import cpu, cuda, reference
 
 
@@ -58,7 +59,7 @@ def _frames(points: Tensor, point_batch: Tensor | None, boxes: Tensor, box_batch
     return [point_batch, box_batch]
 
 
-@torch.library.custom_op("drive_ops::points_in_boxes", mutates_args=())
+@operator("drive_ops::points_in_boxes")
 def _points_in_boxes(
     points: Tensor, point_batch: Tensor | None, boxes: Tensor, box_batch: Tensor | None
 ) -> tuple[Tensor, Tensor]:

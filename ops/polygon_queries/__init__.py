@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
+from ops.operator import operator
 from ops.polygon_queries import cpu, cuda, reference
 
 MOST_CORNERS = 32
@@ -128,7 +129,7 @@ def _check_map(op: str, vertices: Tensor, *offsets: Tensor) -> None:
         total = some.numel() - 1
 
 
-@torch.library.custom_op("drive_ops::corners_inside", mutates_args=())
+@operator("drive_ops::corners_inside")
 def _corners_inside(points: Tensor, vertices: Tensor, rings: Tensor, polygons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     _check_map("polygon_queries.corners_inside", vertices, rings, polygons)
     return reference.corners_inside(points, vertices, rings, polygons)
@@ -147,7 +148,7 @@ def _(points: Tensor, vertices: Tensor, rings: Tensor, polygons: Tensor) -> tupl
     return rings.new_empty(N), rings.new_empty(N), rings.new_empty(N)
 
 
-@torch.library.custom_op("drive_ops::nearest_on_lines", mutates_args=())
+@operator("drive_ops::nearest_on_lines")
 def _nearest(points: Tensor, vertices: Tensor, lines: Tensor) -> tuple[Tensor, Tensor]:
     _check_map("polygon_queries.nearest_on_lines", vertices, lines)
     return reference.nearest(points, vertices, lines)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import array, arrays, tensors
+from ops.operator import operator
 from ops.rotated_iou import cpu, cuda, hull, reference
 
 
@@ -104,17 +105,17 @@ def _volumes(op: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return overlap, union, hull_l * hull_w * (torch.maximum(top_a, top_b) - torch.minimum(bottom_a, bottom_b))
 
 
-@torch.library.custom_op("drive_ops::rotated_iou_matrix", mutates_args=())
+@operator("drive_ops::rotated_iou_matrix")
 def _iou_matrix(a: Tensor, b: Tensor, three_d: bool) -> Tensor:
     return reference.iou_matrix(a, b, three_d)
 
 
-@torch.library.custom_op("drive_ops::paired_overlap", mutates_args=())
+@operator("drive_ops::paired_overlap")
 def _paired_overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return reference.paired_overlap(a, b)
 
 
-@torch.library.custom_op("drive_ops::convex_giou", mutates_args=())
+@operator("drive_ops::convex_giou")
 def _convex_giou(a: Tensor, b: Tensor) -> Tensor:
     return reference.convex_giou(a, b)
 

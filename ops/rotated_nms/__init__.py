@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
+from ops.operator import operator
 from ops.rotated_nms import cpu, cuda, reference
 
 
@@ -43,7 +44,7 @@ def _group_thresholds(groups: Tensor, scores: Tensor, thresholds: Sequence[float
     return groups, torch.tensor(thresholds, dtype=torch.float64, device=groups.device)
 
 
-@torch.library.custom_op("drive_ops::rotated_nms", mutates_args=())
+@operator("drive_ops::rotated_nms")
 def _rotated_nms(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Sequence[float], same: bool) -> Tensor:
     return reference.rotated_nms(boxes, scores, *_group_thresholds(groups, scores, thresholds, same))
 

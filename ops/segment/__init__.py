@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
+from ops.operator import operator
 from ops.segment import cpu, cuda, reference
 
 REDUCTIONS = ("sum", "mean", "max")
@@ -57,13 +58,13 @@ def segment_ids(offsets: Tensor, num_rows: int) -> Tensor:
     return reference.segment_ids(offsets, num_rows)
 
 
-@torch.library.custom_op("drive_ops::segment_reduce", mutates_args=())
+@operator("drive_ops::segment_reduce")
 def _segment_reduce(values: Tensor, offsets: Tensor, reduce: str) -> tuple[Tensor, Tensor]:
     checks.check_offsets("segment_reduce", offsets, values.shape[0])
     return reference.segment_reduce(values, offsets, reduce)
 
 
-@torch.library.custom_op("drive_ops::segment_spread", mutates_args=())
+@operator("drive_ops::segment_spread")
 def _segment_spread(grad: Tensor, offsets: Tensor, argmax: Tensor, num_rows: int, reduce: str) -> Tensor:
     checks.check_offsets("segment_expand", offsets, num_rows)
     return reference.segment_reduce_backward(grad, offsets, argmax, num_rows, reduce)

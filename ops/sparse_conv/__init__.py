@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import array, arrays
+from ops.operator import operator
 from ops.sparse_conv import cpu, cuda, reference, rulebook
 from ops.sparse_conv.rulebook import TILE, Rulebook, strided_rules, submanifold_rules
 from ops.sparse_conv.tiles import HAS_BF16, LANES
@@ -47,14 +48,14 @@ def sparse_conv(x: Tensor, weight: Tensor, rules: Rulebook) -> Tensor:
     return _sparse_conv(x, weight, rules.inputs, rules.outputs, rules.starts, len(rules.coords_out), rules.mutual)
 
 
-@torch.library.custom_op("drive_ops::sparse_conv", mutates_args=())
+@operator("drive_ops::sparse_conv")
 def _sparse_conv(
     x: Tensor, weight: Tensor, inputs: Tensor, outputs: Tensor, starts: Tensor, num_out: int, mutual: bool
 ) -> Tensor:
     return reference.convolve(x, weight, inputs, outputs, starts, num_out)
 
 
-@torch.library.custom_op("drive_ops::sparse_conv_weight_gradient", mutates_args=())
+@operator("drive_ops::sparse_conv_weight_gradient")
 def _weight_gradient(x: Tensor, grad: Tensor, inputs: Tensor, outputs: Tensor, starts: Tensor, kernel: int) -> Tensor:
     return reference.weight_gradient(x, grad, inputs, outputs, starts, kernel)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ops import checks
 from ops.arrays import arrays, tensors
+from ops.operator import operator
 from ops.sparse_conv import cpu_mutual, cpu_rules, cuda, reference
 
 TILE = 512
@@ -135,7 +136,7 @@ def _checked(
     )
 
 
-@torch.library.custom_op("drive_ops::sparse_rules", mutates_args=())
+@operator("drive_ops::sparse_rules")
 def _rules(
     coords_in: Tensor,
     coords_out: Tensor,
@@ -150,7 +151,7 @@ def _rules(
     return reference.rules(coords_in, coords_out, shape_in, kernel, stride, padding, TILE)
 
 
-@torch.library.custom_op("drive_ops::sparse_outputs", mutates_args=())
+@operator("drive_ops::sparse_outputs")
 def _outputs(
     coords: Tensor,
     shape_in: list[int],
@@ -164,7 +165,7 @@ def _outputs(
     return reference.outputs(coords, shape_out, kernel, stride, padding)
 
 
-@torch.library.custom_op("drive_ops::sparse_rules_reversed", mutates_args=())
+@operator("drive_ops::sparse_rules_reversed")
 def _reverse(
     inputs: Tensor, outputs: Tensor, starts: Tensor, kernel: int, num_in: int
 ) -> tuple[Tensor, Tensor, Tensor]:

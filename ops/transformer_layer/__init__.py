@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ops import checks, kernels, native
 from ops.arrays import array, tensors
+from ops.operator import operator
 from ops.transformer_layer import cpu, reference
 from ops.window_attention import window_attention
 
@@ -82,7 +83,7 @@ def _check(x: Tensor, offsets: Tensor, weights: LayerWeights, heads: int) -> Non
             raise ValueError(f"transformer_layer: {name} must be {x.dtype} {shape}, got {found}")
 
 
-@torch.library.custom_op("drive_ops::transformer_layer", mutates_args=())
+@operator("drive_ops::transformer_layer")
 def _transformer_layer(
     x: Tensor, offsets: Tensor, weights: list[Tensor], heads: int, eps: float, mlp_eps: float, bf16: bool
 ) -> Tensor:
@@ -91,7 +92,7 @@ def _transformer_layer(
         return reference.transformer_layer(x, offsets, weights, heads, eps, mlp_eps, bf16)
 
 
-@torch.library.custom_op("drive_ops::transformer_layer_backward", mutates_args=())
+@operator("drive_ops::transformer_layer_backward")
 def _transformer_layer_backward(
     grad: Tensor, x: Tensor, offsets: Tensor, weights: list[Tensor], heads: int, eps: float, mlp_eps: float, bf16: bool
 ) -> list[Tensor]:

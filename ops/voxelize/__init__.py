@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
+from ops.operator import operator
 from ops.voxelize import cpu, cuda, reference
 from ops.voxelize.reference import grid_shape
 
@@ -67,7 +68,7 @@ def _check_batch(point_batch: Tensor, batch_size: int) -> None:
         raise ValueError(f"voxelize: point_batch must lie in 0..{batch_size - 1}")
 
 
-@torch.library.custom_op("drive_ops::voxelize", mutates_args=())
+@operator("drive_ops::voxelize")
 def _voxelize(
     points: Tensor, point_batch: Tensor, point_range: Sequence[float], voxel_size: Sequence[float], batch_size: int
 ) -> tuple[Tensor, Tensor, Tensor]:

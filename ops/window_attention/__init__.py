@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ops import checks, kernels
 from ops.arrays import arrays, tensors
+from ops.operator import operator
 from ops.window_attention import cpu, cuda, reference
 
 
@@ -31,13 +32,13 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, scale: fl
     return _window_attention(q, k, v, offsets, q.shape[2] ** -0.5 if scale is None else float(scale))[0]
 
 
-@torch.library.custom_op("drive_ops::window_attention", mutates_args=())
+@operator("drive_ops::window_attention")
 def _window_attention(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     checks.check_offsets("window_attention", offsets, q.shape[0])
     return reference.window_attention(q, k, v, offsets, scale)
 
 
-@torch.library.custom_op("drive_ops::window_attention_backward", mutates_args=())
+@operator("drive_ops::window_attention_backward")
 def _window_attention_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, out: Tensor, logsumexp: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:

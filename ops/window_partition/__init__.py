@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ops import checks, kernels
+from ops.operator import operator
 from ops.window_partition import cpu, cuda, reference
 
 __all__ = ["Windows", "window_partition"]
@@ -70,7 +71,7 @@ def _check(coords: Sequence[Tensor], shapes: Sequence[int], window: int, shifts:
             raise ValueError(f"window_partition: {frames} frames hold over {MOST_WINDOWS:,} windows")
 
 
-@torch.library.custom_op("drive_ops::window_partition", mutates_args=())
+@operator("drive_ops::window_partition")
 def _window_partition(
     coords: Sequence[Tensor], shapes: Sequence[int], window: int, shifts: Sequence[int]
 ) -> list[Tensor]:

@@ -58,7 +58,7 @@ def opcheck() -> Callable[..., None]:
     def check(op: Any, *arguments: Any) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
-            torch.library.opcheck(op, arguments)
+            torch.library.opcheck(op.definition, arguments)
 
     return check
 
