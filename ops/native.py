@@ -51,8 +51,9 @@ def state() -> tuple[bool, str]:
 def kernel(source: Path, name: str, defines: Defines = ()) -> Callable[..., None] | None:
     """The C function `name` of a file, or None where it cannot be had: `kernel_in_use` says why.
 
-    The callable takes numpy arrays (C-contiguous ones unless strides are passed too), ints (int64_t), numpy float32
-    (float) and floats (double), and releases the interpreter's lock while it runs.
+    The callable takes numpy arrays (C-contiguous ones unless strides are passed too) or addresses, ints (int64_t),
+    numpy float32 (float) and floats (double), of the same types in every call; it releases the interpreter's lock while
+    it runs.
     """
     if not state()[0]:
         return None
@@ -143,21 +144,27 @@ def _cache_folders(source: Path) -> list[Path]:
     return [source.parent / "__pycache__", user]
 
 
+@cache
 def _function(library: ctypes.CDLL, name: str) -> Callable[..., None]:
     function = getattr(library, name)
     function.restype = None
 
     def call(*arguments: Any) -> None:
-        function(*[_c_value(a) for a in arguments])
+        values = [a if type(a) is int else _value(a) for a in arguments]
+        if function.argtypes is None:  # the first call says the types: converting by them is several times faster
+            function.argtypes = [_c_type(a) for a in arguments]
+        function(*values)
 
     return call
 
 
-def _c_value(argument: Any) -> Any:
+def _value(argument: Any) -> int | float:
     if isinstance(argument, np.ndarray):
-        return ctypes.c_void_p(argument.ctypes.data)
-    if isinstance(argument, np.float32):
-        return ctypes.c_float(float(argument))
-    if isinstance(argument, (int, np.integer)):
-        return ctypes.c_int64(int(argument))
-    return ctypes.c_double(argument)
+        return argument.ctypes.data
+    return int(argument) if isinstance(argument, (int, np.integer)) else float(argument)
+
+
+def _c_type(argument: Any) -> Any:
+    if isinstance(argument, (np.ndarray, int, np.integer)):
+        return ctypes.c_int64
+    return ctypes.c_float if isinstance(argument, np.float32) else ctypes.c_double

@@ -1,9 +1,11 @@
 """Host side of the CPU kernels: the C one where it can be compiled, numba's elsewhere."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ops import native
@@ -15,6 +17,7 @@ NATIVE = Path(__file__).with_name("kernel.c")
 
 AB3DMOT_SIZES = (("D", "10"), ("M", "7"))
 GRAIN = 128
+NOTHING = 2**62  # above every number that the C kernel reports
 
 
 def step(
@@ -37,32 +40,62 @@ def step(
 
     Tensors and not arrays: a step takes as long as a dozen conversions, and the C kernel needs addresses only.
     """
-    N, D = mean.shape
-    seen, bad = np.empty(N, np.int64), np.zeros(rows.shape[0], np.uint8)
+    (N, D), (K, m) = mean.shape, measured.shape
     out_mean, out_covariance = mean.new_empty((N, D)), mean.new_empty((N, D, D))
+    rates = _rates(tuple(derivative))
+    # Prediction alone is no faster in C; rows of no tracks are refused by the other way.
+    compiled = native.kernel(NATIVE, "step", (("D", str(D)), ("M", str(m)))) if K and N else None
+    if compiled is None:
+        return (
+            out_mean,
+            out_covariance,
+            _numba_step(
+                mean, covariance, dt, process, rates, rows, measured, noise, heading, out_mean, out_covariance, threads
+            ),
+        )
+    given = [tensor.contiguous() for tensor in (mean, covariance, dt, process, rows, measured, noise)]
+    x, P, time, Q, which, z, R = [tensor.data_ptr() for tensor in given]
+    room = np.empty(N + 1, np.int64)
+    room[N] = NOTHING
+    seen = room.ctypes.data
+    call = (
+        N, x, P, time if dt.shape[0] else 0, Q, process.shape[0], rates.data_ptr(), which, K, z, R, noise.shape[0],
+        heading, out_mean.data_ptr(), out_covariance.data_ptr(), seen, seen + 8 * N,
+    )  # fmt: skip
+    threading.run(compiled, threading.even_parts(N, threads, GRAIN), threads, *call)
+    wrong = int(room[N])
+    return out_mean, out_covariance, -1 if wrong == NOTHING else wrong
+
+
+@cache
+def _rates(derivative: tuple[int, ...]) -> Tensor:
+    return torch.tensor(derivative, dtype=torch.int64)
+
+
+def _numba_step(
+    mean: Tensor,
+    covariance: Tensor,
+    dt: Tensor,
+    process: Tensor,
+    rates: Tensor,
+    rows: Tensor,
+    measured: Tensor,
+    noise: Tensor,
+    heading: int,
+    out_mean: Tensor,
+    out_covariance: Tensor,
+    threads: int,
+) -> int:
+    """Fills the outputs; returns what is wrong, or -1."""
+    N = mean.shape[0]
+    seen, bad = np.empty(N, np.int64), np.zeros(rows.shape[0], np.uint8)
     wrong = int(cpu.find(array(rows), seen))
     if wrong != -1 or N == 0:
-        return out_mean, out_covariance, wrong
-    mean, covariance, dt, process, measured, noise = (
-        tensor.contiguous() for tensor in (mean, covariance, dt, process, measured, noise)
-    )
-    rates = np.array(derivative, np.int64)
-    parts = threading.even_parts(N, threads, GRAIN)
-    # Prediction alone is no faster in C.
-    sizes = ("D", str(D)), ("M", str(measured.shape[1]))
-    compiled = native.kernel(NATIVE, "step", sizes) if len(bad) else None
-    if compiled is not None:
-        threading.run(
-            compiled, parts, threads,
-            mean.data_ptr(), covariance.data_ptr(), dt.data_ptr() if len(dt) else 0, process.data_ptr(),
-            process.shape[0], rates, seen, measured.data_ptr(), noise.data_ptr(), noise.shape[0], heading,
-            out_mean.data_ptr(), out_covariance.data_ptr(), bad,
-        )  # fmt: skip
-    else:
-        ahead, seeing = arrays(mean, covariance, dt, process), arrays(rows, measured, noise)
-        out = arrays(out_mean, out_covariance)
-        threading.run(cpu.tracks_step, parts, threads, *ahead, rates, seen, *seeing, heading, *out, bad)
-    return out_mean, out_covariance, int(bad.argmax()) if bad.any() else -1
+        return wrong
+    ahead, seeing = arrays(mean, covariance, dt, process), arrays(rows, measured, noise)
+    out, parts = arrays(out_mean, out_covariance), threading.even_parts(N, threads, GRAIN)
+    threading.run(cpu.tracks_step, parts, threads, *ahead, rates.numpy(), seen, *seeing, heading, *out, bad)
+    return int(bad.argmax()) if bad.any() else -1
 
 
 def in_use() -> tuple[str, str]:

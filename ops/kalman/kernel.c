@@ -5,6 +5,8 @@
 
 #define PI 3.141592653589793
 #define LANES 8
+#define OUTSIDE -2  // as in cpu.py
+#define TWICE -3
 #define INLINE static inline __attribute__((always_inline))
 typedef double V __attribute__((vector_size(64)));
 typedef int64_t Mask __attribute__((vector_size(64)));
@@ -22,12 +24,17 @@ typedef struct {
     const double *measured, *noise;
     int64_t noise_rows, heading;  // noise_rows: 1, or one a measurement
     double *out_mean, *out_covariance;
-    uint8_t* bad;
+    int64_t* wrong;
 } Job;
 
 typedef struct {
     V x[D], P[D][D];
 } State;
+
+static void report(int64_t* wrong, int64_t code) {
+    int64_t least = __atomic_load_n(wrong, __ATOMIC_RELAXED);
+    while (code < least && !__atomic_compare_exchange_n(wrong, &least, code, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+}
 
 INLINE V root(V x) {
     double a[LANES];
@@ -110,19 +117,20 @@ static void forecast(const Job* job, const int64_t* tracks, State* s) {
         }
     }
     if (job->process_rows > 1) {
-        for (int t = 0; t < LANES; ++t)
-            for (int i = 0; i < D; ++i)
-                for (int j = 0; j < D; ++j) s->P[i][j][t] += job->process[(tracks[t] * D + i) * D + j];
+        V Q[D][D];
+        gather(&Q[0][0], job->process, tracks, D * D);
+        for (int i = 0; i < D; ++i)
+            for (int j = 0; j < D; ++j) s->P[i][j] += Q[i][j];
     } else {
         for (int i = 0; i < D; ++i)
             for (int j = 0; j < D; ++j) s->P[i][j] += job->process[i * D + j];
     }
 }
 
-// Joseph's form, with W = (I - KH) P H^T - KR = P H^T - KS, is (I - KH) P - W K^T: only the half below the diagonal.
-// The lanes whose measurement can be used are not 0.
+// With S = P + R = L L^T and G = P H^T L^-T the mean gains G L^-1 y and the covariance loses G G^T, of which only the
+// half below the diagonal is computed. The lanes whose measurement can be used are not 0.
 static Mask correct(const Job* job, const int64_t* tracks, State* s) {
-    V S[M][M], L[M][M], K[M][D], z[M], y[M], inverse[M], (*P)[D] = s->P;
+    V S[M][M], L[M][M], G[M][D], z[M], y[M], inverse[M], (*P)[D] = s->P;
     Mask finite = ~(Mask){0};
     int64_t rows[LANES];
     for (int t = 0; t < LANES; ++t) rows[t] = job->seen[tracks[t]];
@@ -151,40 +159,29 @@ static Mask correct(const Job* job, const int64_t* tracks, State* s) {
                 L[i][j] = total * inverse[j];
             }
         }
-    // K = P H^T S^-1, all rows together: forward, then back. K[i][d] is the gain of state d.
+    // Forward, all rows of G together; y becomes L^-1 y.
     for (int i = 0; i < M; ++i) {
-        V total[D];
-        for (int d = 0; d < D; ++d) total[d] = P[i][d];
-        for (int k = 0; k < i; ++k)
-            for (int d = 0; d < D; ++d) total[d] -= L[i][k] * K[k][d];
-        for (int d = 0; d < D; ++d) K[i][d] = total[d] * inverse[i];
-    }
-    for (int i = M - 1; i >= 0; --i) {
-        V total[D];
-        for (int d = 0; d < D; ++d) total[d] = K[i][d];
-        for (int k = i + 1; k < M; ++k)
-            for (int d = 0; d < D; ++d) total[d] -= L[k][i] * K[k][d];
-        for (int d = 0; d < D; ++d) K[i][d] = total[d] * inverse[i];
-    }
-    V after[D][D];
-    for (int d = 0; d < D; ++d) {
-        V gain[M], W[M];
-        for (int i = 0; i < M; ++i) gain[i] = K[i][d];
-        for (int i = 0; i < M; ++i) s->x[d] += gain[i] * y[i];
-        for (int j = 0; j < M; ++j) {
-            V total = P[d][j];
-            for (int i = 0; i < M; ++i) total -= gain[i] * S[i][j];
-            W[j] = total;
+        V total[D], turned = y[i];
+        for (int d = 0; d < D; ++d) total[d] = P[d][i];
+        for (int k = 0; k < i; ++k) {
+            turned -= L[i][k] * y[k];
+            for (int d = 0; d < D; ++d) total[d] -= L[i][k] * G[k][d];
         }
+        y[i] = turned * inverse[i];
+        for (int d = 0; d < D; ++d) {
+            G[i][d] = total[d] * inverse[i];
+            s->x[d] += G[i][d] * y[i];
+        }
+    }
+    for (int d = 0; d < D; ++d) {
+        V own[M];
+        for (int i = 0; i < M; ++i) own[i] = G[i][d];
         for (int j = 0; j <= d; ++j) {
             V total = P[d][j];
-            for (int i = 0; i < M; ++i) total -= gain[i] * P[i][j];
-            for (int i = 0; i < M; ++i) total -= W[i] * K[i][j];
-            after[d][j] = total;
+            for (int i = 0; i < M; ++i) total -= own[i] * G[i][j];
+            P[d][j] = P[j][d] = total;
         }
     }
-    for (int d = 0; d < D; ++d)
-        for (int j = 0; j <= d; ++j) P[d][j] = P[j][d] = after[d][j];
     if (job->heading >= 0) {
         V angle = s->x[job->heading];
         s->x[job->heading] = angle - down(angle / (2 * PI) + 0.5) * (2 * PI);
@@ -202,22 +199,36 @@ static void group(const Job* job, int64_t* tracks, int count, int measured) {
     if (measured) {
         Mask usable = correct(job, tracks, &s);
         for (int t = 0; t < count; ++t)
-            if (!usable[t]) job->bad[job->seen[tracks[t]]] = 1;
+            if (!usable[t]) report(job->wrong, job->seen[tracks[t]]);
     }
     scatter(job->out_mean, s.x, tracks, count, D);
     scatter(job->out_covariance, &s.P[0][0], tracks, count, D * D);
 }
 
-// Tracks start..stop: predicted where dt is given, then updated where seen[n], the measurement of track n, is not -1.
-// bad[k] is set where measurement k cannot be used.
-void step(int64_t start, int64_t stop, const double* mean, const double* covariance, const double* dt,
-          const double* process, int64_t process_rows, const int64_t* derivative, const int64_t* seen,
+// seen[n], for tracks start..stop: the measurement of track n, or -1.
+static void find(const Job* job, int64_t start, int64_t stop, const int64_t* rows, int64_t count, int64_t tracks,
+                 int64_t* seen) {
+    memset(seen + start, -1, (stop - start) * sizeof *seen);
+    for (int64_t k = 0; k < count; ++k) {
+        int64_t n = rows[k];
+        if (n < 0 || n >= tracks) report(job->wrong, OUTSIDE);
+        if (n < start || n >= stop) continue;
+        if (seen[n] >= 0) report(job->wrong, TWICE);
+        seen[n] = k;
+    }
+}
+
+// Tracks start..stop of N: predicted where dt is given, then updated where one of `rows` [count] names them. `seen` [N] is room
+// to work in. `wrong` becomes the least of what it is, OUTSIDE, TWICE and the measurements that cannot be used.
+void step(int64_t start, int64_t stop, int64_t N, const double* mean, const double* covariance, const double* dt,
+          const double* process, int64_t process_rows, const int64_t* derivative, const int64_t* rows, int64_t count,
           const double* measured, const double* noise, int64_t noise_rows, int64_t heading, double* out_mean,
-          double* out_covariance, uint8_t* bad) {
-    Job job = {mean,  covariance, dt,         process, process_rows, derivative,     seen, measured,
-               noise, noise_rows, heading, out_mean,     out_covariance, bad};
+          double* out_covariance, int64_t* seen, int64_t* wrong) {
+    Job job = {mean,     covariance, dt,         process, process_rows, derivative,     seen,
+               measured, noise,      noise_rows, heading, out_mean,     out_covariance, wrong};
     int64_t with[LANES], without[LANES];
     int seeing = 0, blind = 0;
+    find(&job, start, stop, rows, count, N, seen);
     for (int64_t n = start; n < stop; ++n) {
         if (seen[n] >= 0) {
             with[seeing++] = n;

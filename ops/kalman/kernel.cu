@@ -41,12 +41,13 @@ extern "C" __global__ void update(double* mean, double* covariance, const long l
     FOR_EACH(k, count) {
         double *x = mean + rows[k] * D, *P = covariance + rows[k] * D * D;
         const double* R = noise + (noise_rows > 1 ? k : 0) * m * m;
-        double y[MOST], L[MOST * MOST], K[MOST * MOST], A[MOST * MOST], KR[MOST * MOST];
+        double y[MOST], L[MOST * MOST], G[MOST * MOST], z = 0;  // as in cpu.py
         bool usable = true;
         for (long long i = 0; i < m; ++i) y[i] = measured[k * m + i] - x[i];
         if (heading >= 0) {
             double turn = y[heading] / PI;
             y[heading] = (turn - ceil(turn - 0.5)) * PI;
+            z = measured[k * m + heading] - y[heading];
         }
         for (long long i = 0; i < m; ++i) {
             usable = usable && isfinite(y[i]);
@@ -59,40 +60,24 @@ extern "C" __global__ void update(double* mean, double* covariance, const long l
         }
         bad[k] = !usable;
         if (!usable) continue;
-        for (long long d = 0; d < D; ++d) {
+        if (heading >= 0) x[heading] = z;
+        for (long long i = 0; i < m; ++i) {
+            for (long long q = 0; q < i; ++q) y[i] -= L[i * m + q] * y[q];
+            y[i] /= L[i * m + i];
+        }
+        for (long long d = 0; d < D; ++d)
             for (long long i = 0; i < m; ++i) {
-                double total = P[i * D + d];
-                for (long long q = 0; q < i; ++q) total -= L[i * m + q] * K[d * m + q];
-                K[d * m + i] = total / L[i * m + i];
+                double total = P[d * D + i];
+                for (long long q = 0; q < i; ++q) total -= L[i * m + q] * G[d * m + q];
+                G[d * m + i] = total / L[i * m + i];
+                x[d] += G[d * m + i] * y[i];
             }
-            for (long long i = m - 1; i >= 0; --i) {
-                double total = K[d * m + i];
-                for (long long q = i + 1; q < m; ++q) total -= L[q * m + i] * K[d * m + q];
-                K[d * m + i] = total / L[i * m + i];
-            }
-        }
         for (long long d = 0; d < D; ++d)
-            for (long long j = 0; j < D; ++j) {
+            for (long long j = 0; j <= d; ++j) {
                 double total = P[d * D + j];
-                for (long long i = 0; i < m; ++i) total -= K[d * m + i] * P[i * D + j];
-                A[d * D + j] = total;
+                for (long long i = 0; i < m; ++i) total -= G[d * m + i] * G[j * m + i];
+                P[d * D + j] = P[j * D + d] = total;
             }
-        for (long long d = 0; d < D; ++d)
-            for (long long j = 0; j < m; ++j) {
-                double total = 0.0;
-                for (long long i = 0; i < m; ++i) total += K[d * m + i] * R[i * m + j];
-                KR[d * m + j] = total;
-            }
-        if (heading >= 0) x[heading] = measured[k * m + heading] - y[heading];
-        for (long long d = 0; d < D; ++d) {
-            for (long long i = 0; i < m; ++i) x[d] += K[d * m + i] * y[i];
-            for (long long j = 0; j < D; ++j) {
-                double total = A[d * D + j];
-                for (long long i = 0; i < m; ++i)
-                    total += KR[d * m + i] * K[j * m + i] - A[d * D + i] * K[j * m + i];
-                P[d * D + j] = total;
-            }
-        }
         if (heading >= 0) x[heading] -= floor(x[heading] / (2 * PI) + 0.5) * (2 * PI);
     }
 }

@@ -102,6 +102,18 @@ def test_one_pass_equals_two(model: Model, count: int, pure, either_kernel: None
             assert bool((torch.linalg.eigvalsh(found.covariance) > 0).all())
 
 
+@pytest.mark.parametrize("sharp", [1e-12, 1e-6, 1e9])
+def test_any_ratio_of_noises(sharp: float, pure, either_kernel: None) -> None:
+    # Measurements far better or worse than the track: exact to the rounding of P, and positive.
+    tracks, _, _, z, R = random_tracks(AB3DMOT, 20)
+    rows, noise = torch.arange(20), sharp * R
+    found = pure(lambda x, P, *rest: update(AB3DMOT, Tracks(x, P), *rest), *tracks, rows, z, noise)
+    exact = reference.update(*tracks, rows, z, noise, AB3DMOT.heading)
+    scale = float(tracks.covariance.abs().max())
+    torch.testing.assert_close(found.covariance, exact[1], rtol=0, atol=1e-14 * scale)
+    assert bool((torch.linalg.eigvalsh(found.covariance) > 0).all())
+
+
 def test_filterpy_gives_the_same(either_kernel: None) -> None:
     if importlib.util.find_spec("filterpy") is None:
         pytest.skip("filterpy is not installed")
