@@ -59,7 +59,8 @@ def load_ground_truth(log_paths: Sequence[Path], class_map: ClassMap) -> GroundT
         velocities = track_velocities(contents, times) if exact else [None] * len(contents)
         for index, content, velocity in zip(labelled, contents, velocities, strict=True):
             frame, row = log.frame(index), len(ids)
-            ids.append(frame.token or f"{log.name}/{index}")
+            # A mere number (ScenarioNet's tokens) names a frame of its log, not of all logs.
+            ids.append(f"{log.name}/{index}" if frame.token.isdecimal() or not frame.token else frame.token)
             names.append(log.name)
             poses.append(frame.global_from_ego)
             frame_of[log.name, index] = row

@@ -92,10 +92,16 @@ def load_waymo_truth(log_paths: Sequence[Path], class_map: ClassMap) -> WaymoTru
     return WaymoTruth(frame_ids, frame_of, _joined(parts), zones, np.stack(poses))
 
 
-def _labels(content: FrameBoxes, class_map: ClassMap, row: int) -> WaymoBoxes:
+def waymo_kinds(categories: Sequence[str], class_map: ClassMap) -> np.ndarray:
+    """Waymo's type of each label, int64 [N], NOT_SCORED where it has none: its own categories keep theirs, others get
+    the type of their class."""
     by_class = np.array([*(TYPE_OF_CLASS[name] for name in class_map.names), NOT_SCORED], dtype=np.int64)
-    kinds = by_class[class_map.labels(content.category)]  # label -1 takes the last
-    kinds = np.array([_TYPE_OF_CATEGORY.get(c, k) for c, k in zip(content.category, kinds, strict=True)], np.int64)
+    kinds = by_class[class_map.labels(categories)]  # label -1 takes the last
+    return np.array([_TYPE_OF_CATEGORY.get(c, k) for c, k in zip(categories, kinds, strict=True)], np.int64)
+
+
+def _labels(content: FrameBoxes, class_map: ClassMap, row: int) -> WaymoBoxes:
+    kinds = waymo_kinds(content.category, class_map)
     counted, points = content.num_lidar_points_valid, content.num_lidar_points
     annotated = np.array([d or 0 for d in content.extra.get("detection_difficulty", [0] * len(kinds))], dtype=np.int64)
     levels = np.where(counted | (annotated > 0), difficulty_levels(annotated, points), LEVEL_1)

@@ -7,7 +7,7 @@ import pytest
 
 from drive.scores.waymo_boxes import WaymoBoxes
 from drive.scores.waymo_config import WaymoConfig
-from drive.scores.waymo_tracking import WaymoTrackingMetrics, WaymoTracks, evaluate_tracks
+from drive.scores.waymo_tracking import WaymoTrackingMetrics, WaymoTracks, evaluate_tracks, match_tracks
 
 ONE_CUTOFF = WaymoConfig(breakdowns=(("OBJECT_TYPE", (1, 2)),), score_cutoffs=(0.5,))
 Row = tuple[int, int, float]  # frame, object, x
@@ -138,3 +138,15 @@ def test_nothing_at_all_and_bad_input() -> None:
 def test_a_track_found_twice_counts_once() -> None:
     m = evaluate_tracks(truth([(0, 1, 0)]), found([(0, 7, 0), (0, 7, 40)]), ONE_CUTOFF)
     assert counts(m) == (1, 0, 0, 0)
+
+
+def test_matches_are_those_behind_the_figures() -> None:
+    rows = [(f, 1, float(f)) for f in range(4)]
+    # Given out of the order of the frames: what comes back are the rows as they were given.
+    predictions = found([(3, 8, 3.0), (0, 7, 0.0), (1, 7, 1.0), (2, 8, 90.0), (2, 9, 2.0)])
+    m = match_tracks(truth(rows), predictions, ONE_CUTOFF)
+    assert m.label.tolist() == [[3, 0, 1, -1, 2]]
+    assert [int(c[0, 0]) for c in (m.miss, m.false, m.mismatch, m.objects)] == [0, 1, 2, 4]
+    assert counts(evaluate_tracks(truth(rows), predictions, ONE_CUTOFF)) == (0.25, 0, 0.5, 0.25)
+    none = match_tracks(truth([]), found([]), ONE_CUTOFF)
+    assert (none.label.shape, int(none.objects.sum())) == ((1, 0), 0)
