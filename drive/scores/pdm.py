@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drive.dynamics.controller import reference_poses
-from drive.scores.pdm_areas import OFF_ROAD, area_flags
+from drive.scores.pdm_areas import OFF_ROAD, area_flags, edge_flags
 from drive.scores.pdm_comfort import comfort, two_frame_comfort
 from drive.scores.pdm_config import PdmConfig
 from drive.scores.pdm_contacts import NEVER, Rules, Traffic, collisions, make_traffic, red_lights, times_to_collision
@@ -124,7 +124,9 @@ class PdmScorer:
         measures = self.rules.length, self.rules.width, self.rules.centre
         tolerance = float(self.config.road_tolerance_m)
         area_flags(states, *measures, scene.map.layer, scene.on_route, tolerance, scene.map.grid, flags)
-        if not scene.map.judges_road:
+        if scene.edges is not None:
+            edge_flags(states, *measures, scene.edges, scene.ground_z, tolerance, flags)
+        elif not scene.map.judges_road:
             flags &= np.uint8(255 - OFF_ROAD)
         return flags
 
@@ -148,7 +150,7 @@ class PdmScorer:
             bounds = known.bounds[scene.red_polygon]
             polygons = known.vertices, known.rings, known.polygons
             red_lights(states, rules, scene.red, scene.red_polygon, bounds, *polygons, red, light)
-        unjudged = [] if scene.map.judges_road else ["dac"]
+        unjudged = [] if scene.map.judges_road or scene.edges is not None else ["dac"]
         ddc = np.ones(P)
         if scene.line is None:
             unjudged += ["ddc", "ep", *(["lk"] if config.second else [])]

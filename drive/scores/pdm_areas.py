@@ -7,8 +7,9 @@ import numpy.typing as npt
 from numba import njit
 
 from drive.dynamics.bicycle import HEADING, X, Y
+from drive.rollouts.ground import off_road
 from drive.samples.scene import CONNECTOR, INTERSECTION, LANE, ON_ROAD
-from drive.scores.pdm_grid import cell_of, edge_within, entry_holds
+from drive.scores.pdm_grid import LARGEST, cell_of, edge_within, entry_holds
 
 OFF_ROAD, ACROSS_LANES, OFF_ROUTE, IN_INTERSECTION, AXLE_IN_INTERSECTION = 1, 2, 4, 8, 16
 """Bits of the flags: a corner is on no road; corners in several lanes and in none all four; the middle is in no lane of
@@ -73,6 +74,25 @@ def area_flags(states, length, width, centre, layers, on_route, tolerance, grid,
                         flag |= AXLE_IN_INTERSECTION
                         break
             flags[p, t] = flag
+
+
+@njit(cache=True, nogil=True)
+def edge_flags(states, length, width, centre, ground, z, tolerance, flags):  # type: ignore[no-untyped-def]
+    """The OFF_ROAD bit of flags [P, T] anew: a corner is more than `tolerance` beyond the nearest road edge.
+
+    ground: of one scene (`drive.rollouts.ground`); z: global height at which the edges are looked for.
+    """
+    for p in range(states.shape[0]):
+        for t in range(states.shape[1]):
+            cos, sin = np.cos(states[p, t, HEADING]), np.sin(states[p, t, HEADING])
+            flags[p, t] &= 255 - OFF_ROAD
+            for corner in range(4):
+                ahead = centre + (length / 2 if corner < 2 else -length / 2)
+                left = width / 2 if corner % 2 else -width / 2
+                x, y = states[p, t, X] + ahead * cos - left * sin, states[p, t, Y] + ahead * sin + left * cos
+                if not (abs(x) <= LARGEST and abs(y) <= LARGEST) or off_road(ground, 0, x, y, z) > tolerance:
+                    flags[p, t] |= OFF_ROAD
+                    break
 
 
 def polygon_is_on_route(

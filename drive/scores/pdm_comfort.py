@@ -79,7 +79,8 @@ def signals(states: Floats, centre: float, config: PdmConfig) -> tuple[Floats, .
     T, dt = states.shape[1], config.step_s
     along, across = _at_middle(states, centre, config)
     magnitude = np.hypot(states[..., AX], states[..., AY]) if config.quirks.bent_shift else np.hypot(along, across)
-    wide, long = (8, 15) if config.second else (T, T)
+    # v1.1 fits one parabola to its whole 4 s; to a longer drive that would say nothing.
+    wide, long = (8, 15) if config.second or config.steps > 40 else (T, T)
     yaw = 5 if config.quirks.short_yaw_windows else 15
     heading = _unwrapped(states[..., HEADING])
     return (

@@ -94,6 +94,9 @@ class PdmConfig:
     """Whether DDC is a factor: None as the version has it (v1.1 no, v2 yes); PDM-Closed's own scorer: yes."""
     road_tolerance_m: float = 0.0
     """How far a corner may leave the road unpunished (nuPlan's closed-loop score: 0.3)."""
+    traffic_beyond: bool | None = None
+    """Whether the last steps look ahead into traffic beyond the horizon: None as the version has it (v1.1 yes, v2 no);
+    False for drives that end where their traffic does."""
     comfort: ComfortBounds = field(default_factory=ComfortBounds)
 
     def __post_init__(self) -> None:
@@ -116,12 +119,16 @@ class PdmConfig:
     @property
     def ttc_last(self) -> int:
         """Last step at which the time to collision is judged: v2 needs no traffic beyond its horizon."""
-        return self.steps - max(self.ttc_steps) if self.second else self.steps
+        return self.steps if self.looks_beyond else max(self.steps - max(self.ttc_steps), 0)
+
+    @property
+    def looks_beyond(self) -> bool:
+        return not self.second if self.traffic_beyond is None else self.traffic_beyond
 
     @property
     def traffic_steps(self) -> int:
         """Instants of traffic that a scene must bring: 5 s for v1.1, 4 s for v2, both with the first."""
-        return self.steps + 1 + (0 if self.second else max(self.ttc_steps))
+        return self.steps + 1 + (max(self.ttc_steps) if self.looks_beyond else 0)
 
     @property
     def direction_is_factor(self) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drive.dynamics.vehicle import Vehicle
+from drive.rollouts.ground import EDGES, Ground, ground_of
 from drive.samples.scene import CROSSING, RED, STATIC, Scene, SceneMap
 from drive.scores.pdm_areas import LANES, polygon_is_on_route
 from drive.scores.pdm_config import PdmConfig
@@ -27,7 +28,7 @@ class PdmMap:
         vertices, rings, polygons: ragged, as SceneMap; without those that are crossings only.
         layer: uint8 [G] bits of drive.samples.scene. lane: int64 [G] or -1.
         bounds: float64 [G, 4] x low, y low, x high, y high.
-        judges_road: whether the map knows what is road (else nothing is off the road).
+        judges_road: whether polygons say what is road.
     """
 
     vertices: Floats
@@ -92,6 +93,10 @@ class PdmScene:
     red: Bools
     red_polygon: Ints
     history: Floats | None = None
+    edges: Ground | None = None
+    """Road edges, where they and no polygons bound the road (a ground of this scene alone)."""
+    ground_z: float = 0.0
+    """Height of the ground below the ego, for road edges that run above or below others."""
     notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -125,8 +130,10 @@ def pdm_scene(scene: Scene, config: PdmConfig, at: int | None = None, pdm_map: P
     notes = list(scene.notes)
     lanes = np.zeros(len(scene.map.lane_ids), np.bool_) if scene.route is None else scene.route.on_route
     on_route = polygon_is_on_route(known.layer, known.lane, lanes)
+    ground = None if known.judges_road else ground_of([scene])
+    edges = ground if ground is not None and ground.kind[0] == EDGES else None
     if not known.judges_road:
-        notes.append(f"what is road is not judged from polygons: {scene.map.drivable_from}")
+        notes.append("off the road is beyond a road edge" if edges is not None else "what is road is not known")
     light, polygon = _light_polygons(scene, known, on_route)
     unplaced = len(scene.lights.lane) - len(np.unique(light))
     if unplaced:
@@ -145,6 +152,8 @@ def pdm_scene(scene: Scene, config: PdmConfig, at: int | None = None, pdm_map: P
         red=np.ascontiguousarray(scene.lights.state[now][:, light] == RED),
         red_polygon=polygon,
         history=scene.ego[max(at - 15, 0) : at] if at >= 15 and bool(scene.ego_valid[at - 15 : at].all()) else None,
+        edges=edges,
+        ground_z=float(scene.ego_z[at]),
         notes=tuple(notes),
     )
 
