@@ -22,18 +22,21 @@ from drive.logs.store import Log
 from drive.recipes import load_recipe, override
 from drive.samples.classes import NUSCENES_CLASSES, ClassMap
 from drive.samples.frame_dataset import FrameDataset, find_logs
+from drive.score_tracks import is_tracking, score_tracking
 from drive.scores.ground_truth import load_ground_truth
 from drive.scores.kitti_report import KITTI, KittiReport, load_kitti_truth, score_kitti
 from drive.scores.report import Provenance, Report, place_detections, score_file, score_run, write_scores
 from drive.scores.submission import write_submission
+from drive.scores.tracking_report import TrackingReport
 from drive.scores.waymo_report import WAYMO, WaymoReport, load_waymo_truth, score_waymo
 from drive.train.evaluate import detect_dataset
 from drive.train.loop import train
 from drive.view.report import RunSummary, write_report
 from drive.view.show import save_frame
 
-AnyReport = Report | KittiReport | WaymoReport
+AnyReport = Report | KittiReport | WaymoReport | TrackingReport
 METRIC_OF = {KITTI: "kitti", WAYMO: "waymo"}  # by data set; all others have nuScenes'
+METRIC_OF_TRACKS = {"kitti": "ab3dmot"}  # KITTI's rules are in AB3DMOT's metric
 
 TRAIN_HELP = """drive train RECIPE [--out FOLDER] [--FIELD VALUE ...]
 
@@ -101,10 +104,11 @@ def _score_classes(trained: ClassMap) -> ClassMap:
 
 @dataclass(frozen=True)
 class ScoreArguments:
-    """Score a run, its detections.arrow, or any nuScenes submission JSON."""
+    """Score a run, its detections.arrow, tracks, or any nuScenes submission JSON."""
 
     what: Annotated[Path, tyro.conf.Positional]
-    """A run's folder (its weights are run first), a detections.arrow, or a nuScenes submission .json."""
+    """A run's folder (its weights are run first), a detections.arrow, a nuScenes submission .json, a tracks.arrow or
+    the folder that drive track wrote (with --logs)."""
     logs: tuple[Path, ...] = ()
     """Converted logs with the labels; a run knows its own."""
     split: str = ""
@@ -115,8 +119,9 @@ class ScoreArguments:
     """Torch device for a run's weights."""
     out: Path | None = None
     """Where a file's scores go (a run's go to scores.json in its folder)."""
-    metric: Literal["", "nuscenes", "kitti", "waymo"] = ""
-    """Whose metric; unless named, a run gets that of its logs' data set where there is one, all else nuScenes'."""
+    metric: Literal["", "nuscenes", "kitti", "waymo", "ab3dmot", "clear", "hota", "state"] = ""
+    """Whose metric; unless named, a run gets that of its logs' data set where there is one, all else nuScenes'. Tracks
+    get all that suit their logs; the last four are of tracks only."""
 
 
 def score_command(argv: Sequence[str]) -> int:
@@ -136,6 +141,16 @@ def score(arguments: ScoreArguments) -> AnyReport:
         UserError: nothing there, logs that are needed and not named, a broken file.
     """
     what = arguments.what
+    if is_tracking(what):
+        if not arguments.logs:
+            raise UserError(what, "the labels to score it against are not named", "give --logs FOLDER")
+        metrics = [METRIC_OF_TRACKS.get(arguments.metric, arguments.metric)] if arguments.metric else []
+        tracks = score_tracking(what, find_logs(arguments.logs, arguments.split), metrics)
+        if arguments.out is not None:
+            write_scores(arguments.out, tracks.to_dict())
+        return tracks
+    if arguments.metric not in ("", "nuscenes", "kitti", "waymo"):
+        raise UserError(what, f"no tracks, which {arguments.metric} is a metric of", "name nuscenes, kitti or waymo")
     if what.is_dir():
         experiment = Experiment.read(what / "config.json")
         if arguments.again or not (what / "detections.arrow").is_file():

@@ -89,6 +89,8 @@ def test_no_detections(town_log: Path) -> None:
         boxes=np.zeros((0, 9), np.float32),
         scores=np.zeros(0, np.float32),
         labels=np.zeros(0, np.int64),
+        velocity_valid=None,
+        features=None,
     )
     scores = score_detections(none, load_ground_truth([town_log], NUSCENES_CLASSES)).to_dict()
     assert scores["mAP"] == 0
