@@ -76,9 +76,9 @@ class IdmLaneFollower:
     """Follows the route's centre line behind whoever is in the way (nuPlan's IDM planner, its numbers).
 
     `idm` holds s0 = 1 m, T = 1.5 s, a = 1 m/s^2, b = 3 m/s^2, exponent 4 [recall of nuplan-devkit's
-    ``idm_planner.yaml``; the spec's b = 2 is that of its traffic]. Red lights on the route are standing leaders;
-    everybody else is taken to keep speed and direction. Where it starts beside the line, it comes back to it over
-    `return_s` seconds of driving, 10 m at least.
+    ``idm_planner.yaml``; the spec's b = 2 is that of its traffic]. Red lights on the route and the route's end are
+    standing leaders; everybody else is taken to keep speed and direction. Where it starts beside the line, it comes
+    back to it over `return_s` seconds of driving, 10 m at least.
     """
 
     target_speed_mps: float = 10.0
@@ -110,13 +110,14 @@ class IdmLaneFollower:
         if leader >= 0:
             vx, vy = observation.actors.velocity[leader, -1]
             leader_speed = max(vx * np.cos(heading) + vy * np.sin(heading), 0.0)
-        light = _red_light_gap(observation, route, start + vehicle.front)
+        # Where the map ends nobody knows the way: one stops there as at a red light.
+        halt = min(_red_light_gap(observation, route, start + vehicle.front), along[-1] - start - vehicle.front)
+        halt = halt if halt < reach else np.inf
         desired = _speed_limit(observation, route) or self.target_speed_mps
         way, ways = 0.0, np.empty(len(TIMES_S))
         for k in range(len(TIMES_S)):
             answer = idm_one(speed, desired, gap + leader_speed * STEP_S * k - way, leader_speed, numbers)
-            if np.isfinite(light):
-                answer = min(answer, idm_one(speed, desired, light - way, 0.0, numbers))
+            answer = min(answer, idm_one(speed, desired, halt - way, 0.0, numbers))
             distance, speed = advance_along(speed, answer, STEP_S)
             way += distance
             ways[k] = way
@@ -126,19 +127,17 @@ class IdmLaneFollower:
 def _beside(
     route: Route, start: float, offset: float, ego: np.ndarray, ways: np.ndarray, return_s: float
 ) -> np.ndarray:
-    """Poses [N, 3] along the route, ``ways`` [N] metres after ``start``: from the ego's own offset and heading smoothly
-    to the line's."""
+    """Poses [N, 3] along the route, ``ways`` [N] metres after ``start``: a cubic from the ego's own offset and heading
+    to the line's. Headings are those of the curve: the tracker follows headings rather than places."""
     line, along = route.centreline, route.arc_length
     over = max(10.0, return_s * ego[VX])
-    share = np.clip(ways / over, 0.0, 1.0)
-    rest = 1 - share**2 * (3 - 2 * share)
-    slope = np.where(share < 1, -6 * share * (1 - share) / over, 0.0)
-    turned = float(wrap_angle(ego[HEADING] - place_on(line, along, start)[2]))
+    u = np.clip(ways / over, 0.0, 1.0)
+    turned = np.tan(np.clip(wrap_angle(ego[HEADING] - place_on(line, along, start)[2]), -1.0, 1.0))
+    aside = offset * (1 - 3 * u**2 + 2 * u**3) + over * turned * (u - 2 * u**2 + u**3)
+    slope = offset / over * (6 * u**2 - 6 * u) + turned * (1 - 4 * u + 3 * u**2)
     poses = np.array([place_on(line, along, start + way) for way in ways])
-    aside = offset * rest
-    heading = poses[:, 2] + np.arctan(offset * slope) + turned * rest
     poses[:, 0], poses[:, 1] = poses[:, 0] - aside * np.sin(poses[:, 2]), poses[:, 1] + aside * np.cos(poses[:, 2])
-    poses[:, 2] = heading
+    poses[:, 2] += np.arctan(slope)
     return poses
 
 

@@ -189,8 +189,8 @@ class _Drives:
         struck = np.asarray(((watch.contact_step == k) & watch.fault).any(axis=1))
         away = np.abs(watch.aside_m[:, k]) > config.off_route_m
         long = round(config.off_road_s / STEP_S)
-        first = max(k - long, 0)
-        out = (watch.off_road_m[:, first : k + 1] > config.off_road_tolerance_m).all(axis=1) & (k >= long)
+        lately = watch.off_road_m[:, max(k - long, 0) : k + 1] > config.off_road_tolerance_m
+        out = np.asarray(lately.all(axis=1)) & (k >= long)
         for s in np.flatnonzero(self.active & (struck | away | out)):
             if struck[s] and config.end_at_collision:
                 self._finish(int(s), k, "collision")

@@ -17,6 +17,9 @@ from drive.samples.scene_map import local_map, log_map
 from drive.samples.scene_motion import SLACK_NS, actor_motion, ego_motion
 
 STEP_NS = 100_000_000
+HOLD_NS = 2_000_000_000
+"""A signal that is unknown or missing keeps its last colour for so long: recorded states drop out for a second or so
+[inferred from the excerpts looked at]."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def load_named(logs: Path, name: str, config: SceneConfig | None = None) -> Scen
 
 
 def _lights(log: Log, grid: np.ndarray, around: SceneMap, origin: np.ndarray) -> Lights:
-    """What the signals show at each instant: the last state that the log gives, of half a second ago at most."""
+    """What the signals show at each instant: the last colour that the log gives, of HOLD_NS ago at most."""
     if not log.has_table("lights"):
         return Lights.none(len(grid))
     table = log.table("lights")
@@ -136,14 +139,16 @@ def _lights(log: Log, grid: np.ndarray, around: SceneMap, origin: np.ndarray) ->
     names = sorted(place)
     column = {key: k for k, key in enumerate(names)}
     shown = np.zeros((log.num_frames, len(names)), np.int8)
-    told = np.zeros(shown.shape, bool)
     for frame, key, state in zip(frames.tolist(), ids, states, strict=True):
         if key in column:
-            shown[frame, column[key]], told[frame, column[key]] = LIGHT_OF_STATE.get(state, 0), True
+            shown[frame, column[key]] = LIGHT_OF_STATE.get(state, 0)
     stamps = log.frame_timestamps_ns
+    # The last frame at which each signal was told to show a colour, at each frame.
+    told_at = np.maximum.accumulate(np.where(shown > 0, np.arange(log.num_frames)[:, None], -1), axis=0)
     before = np.clip(np.searchsorted(stamps, grid + SLACK_NS, side="right") - 1, 0, None)
-    fresh = grid - stamps[before] < 500_000_000
-    state = np.where(told[before] & fresh[:, None], shown[before], 0).astype(np.int8)
+    since = told_at[before]
+    fresh = (since >= 0) & (grid[:, None] - stamps[np.maximum(since, 0)] <= HOLD_NS)
+    state = np.where(fresh, shown[np.maximum(since, 0), np.arange(len(names))], 0).astype(np.int8)
     lane = np.array([lane_of.get(key, -1) for key in names], np.int64)
     return Lights(state, lane, np.stack([place[key] for key in names]) if names else np.zeros((0, 2)))
 
