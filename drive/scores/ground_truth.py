@@ -40,7 +40,8 @@ class GroundTruth:
 
 
 def load_ground_truth(log_paths: Sequence[Path], class_map: ClassMap) -> GroundTruth:
-    """Labelled (not interpolated) frames of ``log_paths`` in this order; categories outside the map are left out.
+    """Labelled (not interpolated) frames of ``log_paths`` in this order; categories outside the map are left out,
+    and so is the recording vehicle, which scenario data sets label like any other.
 
     Raises UserError: no frame at all, an annotation with two attributes, a frame id that occurs twice.
     """
@@ -54,6 +55,7 @@ def load_ground_truth(log_paths: Sequence[Path], class_map: ClassMap) -> GroundT
         log = Log.open(path)
         labelled = np.flatnonzero(~np.asarray(log.frame_interpolated, dtype=bool)).tolist()
         contents = [log.boxes(index) for index in labelled]
+        ego = ego_tokens(log)
         exact = log.dataset == NUSCENES
         times = [1e-6 * log.frame(index).source_timestamp for index in labelled]
         velocities = track_velocities(contents, times) if exact else [None] * len(contents)
@@ -64,7 +66,7 @@ def load_ground_truth(log_paths: Sequence[Path], class_map: ClassMap) -> GroundT
             names.append(log.name)
             poses.append(frame.global_from_ego)
             frame_of[log.name, index] = row
-            label = class_map.labels(content.category)
+            label = counted_labels(content, class_map, ego)
             parts.append(_frame_boxes(row, log, index, content, label, frame.global_from_ego, velocity))
             for i in [i for i, category in enumerate(content.category) if category == BICYCLE_RACK and exact]:
                 rotation = quaternion_to_matrix(content.source_rotation[i])
@@ -87,6 +89,21 @@ def load_ground_truth(log_paths: Sequence[Path], class_map: ClassMap) -> GroundT
         rack_rotation=np.array([rack[3] for rack in racks], dtype=np.float64).reshape(-1, 3, 3),
     )
     return GroundTruth(frames, EvalBoxes.concatenate(parts), class_map.names, frame_of, global_from_ego)
+
+
+def ego_tokens(log: Log) -> frozenset[str]:
+    """Source tokens of the tracks that are the recording vehicle itself."""
+    if not log.has_table("track_roles"):
+        return frozenset()
+    return frozenset(row["track"] for row in log.table("track_roles").to_pylist() if row["role"] == "ego")
+
+
+def counted_labels(content: FrameBoxes, class_map: ClassMap, ego: frozenset[str]) -> np.ndarray:
+    """Class of each box of a frame, int64 [N]; -1 where it does not count: another category, or the ego's own box."""
+    label = class_map.labels(content.category)
+    if ego:
+        label[[token in ego for token in content.track_token]] = -1
+    return label
 
 
 def track_velocities(contents: Sequence[FrameBoxes], times_s: Sequence[float]) -> list[np.ndarray]:

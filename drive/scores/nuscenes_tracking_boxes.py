@@ -16,7 +16,7 @@ from drive.geometry.clock import NS_PER_US
 from drive.logs.store import Log
 from drive.samples.classes import NUSCENES_CLASSES, ClassMap
 from drive.scores.eval_boxes import EvalBoxes, EvalFrames
-from drive.scores.ground_truth import load_ground_truth
+from drive.scores.ground_truth import counted_labels, ego_tokens, load_ground_truth
 
 TRACKING_NAMES = ("bicycle", "bus", "car", "motorcycle", "pedestrian", "trailer", "truck")
 NUSCENES_TRACKING_CLASSES: ClassMap = NUSCENES_CLASSES.only(TRACKING_NAMES)
@@ -66,9 +66,10 @@ def load_tracking_truth(
     for number, path in enumerate(log_paths):
         log = Log.open(path)
         labelled = np.flatnonzero(~np.asarray(log.frame_interpolated, dtype=bool))
+        ego = ego_tokens(log)
         for index in labelled.tolist():
             content = log.boxes(index)
-            tracks.append(first + content.track[class_map.labels(content.category) >= 0].astype(np.int64))
+            tracks.append(first + content.track[counted_labels(content, class_map, ego) >= 0].astype(np.int64))
         times.append(log.frame_timestamps_ns[labelled] // NS_PER_US)
         rows.append(np.full(len(labelled), number, np.int64))
         first += len(log.track_tokens)
