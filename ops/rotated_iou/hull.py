@@ -33,24 +33,29 @@ def _hull_area(x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def row_giou(a, reach_a, i, b, reach_b, j, x, y):  # type: ignore[no-untyped-def]
+    """GIoU of row i of `a` and row j of `b`, both from `prepare` in 3D; x and y [8] are room for the corners."""
+    if reach_a[i] < 0 or reach_b[j] < 0:
+        return -1.0
+    gx, gy = b[j, 0] - a[i, 0], b[j, 1] - a[i, 1]
+    far = reach_a[i] + reach_b[j]
+    iou = row_iou(a, i, b, j, True) if gx * gx + gy * gy <= far * far else 0.0
+    cx, cy = a[i, 2] * gx + a[i, 3] * gy, a[i, 2] * gy - a[i, 3] * gx
+    c, s = a[i, 2] * b[j, 2] + a[i, 3] * b[j, 3], a[i, 2] * b[j, 3] - a[i, 3] * b[j, 2]
+    for k in range(4):
+        u, v = 1.0 if k < 2 else -1.0, 1.0 if k == 1 or k == 2 else -1.0
+        x[k], y[k] = u * a[i, 4], v * a[i, 5]
+        x[4 + k], y[4 + k] = cx + u * b[j, 4] * c - v * b[j, 5] * s, cy + u * b[j, 4] * s + v * b[j, 5] * c
+    whole = _hull_area(x, y) * (max(a[i, 7], b[j, 7]) - min(a[i, 6], b[j, 6]))
+    part = iou * (a[i, 8] + b[j, 8]) / (1.0 + iou)
+    return iou - (whole - (a[i, 8] + b[j, 8] - part)) / whole
+
+
+@njit(cache=True, nogil=True)
 def _pairs(start, stop, a, reach_a, b, reach_b, out):  # type: ignore[no-untyped-def]
     x, y = np.empty(8), np.empty(8)
     for n in range(start, stop):
-        out[n] = -1.0
-        if reach_a[n] < 0 or reach_b[n] < 0:
-            continue
-        gx, gy = b[n, 0] - a[n, 0], b[n, 1] - a[n, 1]
-        far = reach_a[n] + reach_b[n]
-        iou = row_iou(a, n, b, n, True) if gx * gx + gy * gy <= far * far else 0.0
-        cx, cy = a[n, 2] * gx + a[n, 3] * gy, a[n, 2] * gy - a[n, 3] * gx
-        c, s = a[n, 2] * b[n, 2] + a[n, 3] * b[n, 3], a[n, 2] * b[n, 3] - a[n, 3] * b[n, 2]
-        for k in range(4):
-            u, v = 1.0 if k < 2 else -1.0, 1.0 if k == 1 or k == 2 else -1.0
-            x[k], y[k] = u * a[n, 4], v * a[n, 5]
-            x[4 + k], y[4 + k] = cx + u * b[n, 4] * c - v * b[n, 5] * s, cy + u * b[n, 4] * s + v * b[n, 5] * c
-        whole = _hull_area(x, y) * (max(a[n, 7], b[n, 7]) - min(a[n, 6], b[n, 6]))
-        part = iou * (a[n, 8] + b[n, 8]) / (1.0 + iou)
-        out[n] = iou - (whole - (a[n, 8] + b[n, 8] - part)) / whole
+        out[n] = row_giou(a, reach_a, n, b, reach_b, n, x, y)
 
 
 def convex_giou(a: np.ndarray, b: np.ndarray, out: np.ndarray, *, threads: int) -> None:
