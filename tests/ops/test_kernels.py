@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,44 @@ def test_errors_in_a_thread_reach_the_caller() -> None:
 
     with pytest.raises(ArithmeticError):
         threads.run(broken, np.array([0, 1, 2]), 2)
+
+
+def test_every_part_runs_once_with_several_callers_and_inside_each_other() -> None:
+    def outer(start: int, stop: int, done: np.ndarray) -> None:
+        threads.run(inner, np.arange(start, stop + 1), 3, done)
+
+    def inner(start: int, stop: int, done: np.ndarray) -> None:
+        done[start:stop] += 1
+
+    counts = [np.zeros(40, np.int64) for _ in range(8)]
+    bounds = np.linspace(0, 40, 6).astype(np.int64)
+    callers = [threading.Thread(target=threads.run, args=(outer, bounds, 4, done)) for done in counts]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(30)
+        assert not caller.is_alive()
+    assert all((done == 1).all() for done in counts)
+
+
+def test_a_forked_child_starts_its_own_threads() -> None:
+    code = """
+import os, sys
+import numpy as np
+from ops import threads
+done = np.zeros(4, np.int64)
+def mark(start, stop): done[start:stop] += 1
+bounds = np.arange(5)
+threads.run(mark, bounds, 4)
+child = os.fork()
+if child == 0:
+    threads.run(mark, bounds, 4)
+    os._exit(int((done != 2).any()))
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+threads.run(mark, bounds, 4)
+assert (done == 2).all()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(ops.__file__).parent.parent, timeout=120)
 
 
 def test_more_threads_give_the_same_bits() -> None:
