@@ -96,6 +96,19 @@ class TrackingReport:
                 out.setdefault(" ".join(parts[1:depth]), {})[parts[depth]] = value
         return out
 
+    def under(self, prefix: str) -> dict[str, float | int | None]:
+        """A study's table: ``<prefix>.<class>.<overlap>.<figure>``, AB3DMOT's figures under their own names, HOTA's at
+        ``iou3d``, CLEAR MOT's as ``clear_mota``, ``clear_ids``, ``idf1``."""
+        out: dict[str, float | int | None] = {}
+        for key, value in self.figures.items():
+            metric, _, rest = key.partition(".")
+            place, _, figure = rest.rpartition(".")
+            if metric == "clear":
+                figure = {"mota": "clear_mota", "ids": "clear_ids", "idf1": "idf1"}.get(figure, "")
+            if figure and metric in ("ab3dmot", "clear", "hota"):
+                out[f"{prefix}.{place}.{figure}"] = value
+        return out
+
     def print(self, console: Console | None = None) -> None:
         """A table a metric."""
         console = console or Console()
