@@ -45,6 +45,12 @@ def _view(argv: Sequence[str]) -> int:
     return view_command(argv)
 
 
+def _track(argv: Sequence[str]) -> int:
+    from drive.track import track_command
+
+    return track_command(argv)
+
+
 def _doctor(argv: Sequence[str]) -> int:
     from drive.doctor import main as doctor_main
 
@@ -55,7 +61,8 @@ VERBS: dict[str, tuple[Verb, str]] = {
     "convert": (_convert, "raw data set -> logs:            drive convert nuscenes RAW OUT"),
     "verify": (_verify, "check logs and their frames:     drive verify LOGS"),
     "train": (_train, "train a recipe:                  drive train configs.town_swformer --out runs/mine"),
-    "detect": (_detect, "boxes in unlabelled scans:       drive detect runs/mine SCANS --out boxes"),
+    "detect": (_detect, "boxes in scans or logs:          drive detect runs/mine SCANS --out boxes"),
+    "track": (_track, "boxes of logs -> objects:        drive track configs.town_ab3dmot --logs LOGS --run runs/mine"),
     "score": (_score, "score a run or a result file:    drive score runs/mine"),
     "view": (_view, "pictures of a log or a run:      drive view LOG --frame 3"),
     "doctor": (_doctor, "what is installed, what is wrong: drive doctor"),

@@ -95,14 +95,20 @@ def load(run: str | Path, device: str = "cpu", precision: Precision = "32") -> T
 
 @dataclass(frozen=True)
 class DetectArguments:
-    """Detect objects in a folder of scans: boxes as JSON and pictures."""
+    """Detect objects in a folder of scans (boxes as JSON and pictures), or in logs (detections.arrow, for trackers)."""
 
     weights: Annotated[Path, tyro.conf.Positional]
     """A run's folder, or the weights.safetensors in it."""
-    scans: Annotated[Path, tyro.conf.Positional]
+    scans: Annotated[Path | None, tyro.conf.Positional] = None
     """A scan (.bin .pcd .npy .feather) or a folder of them."""
+    logs: tuple[Path, ...] = ()
+    """Converted logs instead of scans: their detections go to detections.arrow."""
+    split: str = ""
+    """Only the logs of this split."""
+    features: bool = False
+    """With --logs: also what the detector saw at each box, for trackers that look at it."""
     out: Path = Path("runs/detect")
-    """Folder for boxes.json, submission.json and the pictures."""
+    """Folder for boxes.json, submission.json and the pictures, or for detections.arrow."""
     format: Literal["kitti", "nuscenes", "av2", "waymo"] = "kitti"
     """What the scans' numbers mean: columns of .bin files, intensity range, mounting."""
     min_score: float = 0.3
@@ -118,6 +124,13 @@ class DetectArguments:
 def detect_command(argv: Sequence[str]) -> int:
     """``drive detect``. A scan that cannot be read is listed and makes the exit status 1; the others are done."""
     arguments = tyro.cli(DetectArguments, args=list(argv), prog="drive detect")
+    if (arguments.scans is None) == (not arguments.logs):
+        raise UserError("drive detect", "it looks at scans or at logs", "name one of both: SCANS, or --logs LOGS")
+    if arguments.scans is None:
+        from drive.detect_logs import detect_to_file  # it loads the data set's readers
+
+        detect_to_file(arguments)
+        return 0
     detector = load(arguments.weights, arguments.device, arguments.precision)
     scans = list_scans(arguments.scans)
     arguments.out.mkdir(parents=True, exist_ok=True)

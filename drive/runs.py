@@ -15,13 +15,14 @@ from rich.console import Console
 
 from drive.boxes.detections import DetectionSet, read_detections, write_detections
 from drive.detect import TrainedDetector, load
+from drive.detect_logs import detect_logs
 from drive.errors import UserError
 from drive.experiment import Experiment
 from drive.logs.schema import MANIFEST
 from drive.logs.store import Log
 from drive.recipes import load_recipe, override
 from drive.samples.classes import NUSCENES_CLASSES, ClassMap
-from drive.samples.frame_dataset import FrameDataset, find_logs
+from drive.samples.frame_dataset import find_logs
 from drive.score_tracks import is_tracking, score_tracking
 from drive.scores.ground_truth import load_ground_truth
 from drive.scores.kitti_report import KITTI, KittiReport, load_kitti_truth, score_kitti
@@ -29,7 +30,6 @@ from drive.scores.report import Provenance, Report, place_detections, score_file
 from drive.scores.submission import write_submission
 from drive.scores.tracking_report import TrackingReport
 from drive.scores.waymo_report import WAYMO, WaymoReport, load_waymo_truth, score_waymo
-from drive.train.evaluate import detect_dataset
 from drive.train.loop import train
 from drive.view.report import RunSummary, write_report
 from drive.view.show import save_frame
@@ -65,16 +65,8 @@ def train_command(argv: Sequence[str]) -> int:
 def detect_run(run: Path, logs: Sequence[str | Path] = (), split: str = "", device: str = "cpu") -> DetectionSet:
     """Detections of a run's scoring logs (or of ``logs``), written to ``detections.arrow`` in the run's folder."""
     detector = load(run, device)
-    data = detector.data
     paths = scoring_logs(detector.experiment, logs, split)
-    found = detect_dataset(
-        detector.module,
-        FrameDataset.of(data, paths),
-        detector.class_names,
-        batch_size=data.batch_size,
-        device=detector.device,
-        progress="detecting",
-    )
+    found = detect_logs(detector, paths)
     write_detections(run / "detections.arrow", found)
     if Log.open(paths[0]).dataset != KITTI:
         _write_submission(detector, found, paths, run / "submission.json")

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from drive.boxes.box_features import FEATURES, box_features
 from drive.boxes.coder import IOU, decode_boxes
 from drive.boxes.detections import Detections
 from drive.boxes.head import HeadGroup
@@ -36,7 +37,7 @@ class GroupOutput:
 
     coords: int64 [T, 4]; heat_logits: float32 [T, K]; regression: float32 [T, REGRESSION_CHANNELS].
     anchors: float32 [T, 3] the place (metres) that the regressed offset starts from.
-    labels: the label of each of the K classes.
+    labels: the label of each of the K classes. features: float [T, C], the tokens that the head read.
     """
 
     group: HeadGroup
@@ -46,6 +47,7 @@ class GroupOutput:
     heat_logits: Tensor
     regression: Tensor
     anchors: Tensor
+    features: Tensor | None = None
 
 
 def find_peaks(score: Tensor, coords: Tensor, grid: GridSpec, batch_size: int, kernel: int = 3) -> Tensor:
@@ -71,8 +73,10 @@ def _candidates(output: GroupOutput, batch_size: int, config: DecodeConfig) -> t
 
 
 @torch.no_grad()
-def decode_groups(outputs: Sequence[GroupOutput], batch_size: int, config: DecodeConfig) -> list[Detections]:
-    """One Detections a frame, highest score first."""
+def decode_groups(
+    outputs: Sequence[GroupOutput], batch_size: int, config: DecodeConfig, features: bool = False
+) -> list[Detections]:
+    """One Detections a frame, highest score first; with ``features`` also what was seen at each (``box_features``)."""
     parts = [_candidates(output, batch_size, config) for output in outputs]
     frame, boxes, scores, labels = (torch.cat(column) for column in zip(*parts, strict=True))
     # By frame, then by falling score: two stable sorts.
@@ -90,4 +94,17 @@ def decode_groups(outputs: Sequence[GroupOutput], batch_size: int, config: Decod
             thresholds[label] = output.group.nms_iou
     kept = rotated_nms(boxes, scores, frame * num_labels + labels, thresholds * batch_size)
     frame, boxes, scores, labels = frame[kept], boxes[kept], scores[kept], labels[kept]
-    return [Detections(boxes[mine], scores[mine], labels[mine]) for mine in (frame == b for b in range(batch_size))]
+    seen = _features(outputs, boxes, frame, labels) if features else None
+    return [
+        Detections(boxes[mine], scores[mine], labels[mine], None if seen is None else seen[mine])
+        for mine in (frame == b for b in range(batch_size))
+    ]
+
+
+def _features(outputs: Sequence[GroupOutput], boxes: Tensor, frame: Tensor, labels: Tensor) -> Tensor:
+    """float32 [N, FEATURES], each box's from the head that found it."""
+    seen = boxes.new_zeros(len(boxes), FEATURES)
+    for output in outputs:
+        mine = torch.isin(labels, torch.tensor(output.labels, device=labels.device))
+        seen[mine] = box_features(output, boxes[mine], frame[mine])
+    return seen

@@ -136,9 +136,9 @@ class Detector(nn.Module):
         loss = torch.stack(list(parts.values())).sum()
         return {"loss": loss, **{name: part.detach() for name, part in parts.items()}}
 
-    def decode(self, output: DetectorOutput) -> list[Detections]:
-        """One Detections a frame, highest score first."""
-        return decode_groups(output.groups, output.batch_size, self.config.decode)
+    def decode(self, output: DetectorOutput, features: bool = False) -> list[Detections]:
+        """One Detections a frame, highest score first; with ``features`` also what was seen at each box."""
+        return decode_groups(output.groups, output.batch_size, self.config.decode, features)
 
 
 class SWFormerDetector(Detector):
@@ -187,8 +187,9 @@ class SWFormerDetector(Detector):
             plain, shifted = partition_windows(coords, grid, window, shifts=(0, window // 2))
             near = neighbour_rules(coords, grid) if config.backbone.neighbour_mix else None
             tokens = block(tokens, plain, shifted, near)
-            heat, regression = head(torch.cat((tokens, cues), 1))
-            groups.append(GroupOutput(group, labels, grid, coords, heat, regression, anchors))
+            tokens = torch.cat((tokens, cues), 1)
+            heat, regression = head(tokens)
+            groups.append(GroupOutput(group, labels, grid, coords, heat, regression, anchors, tokens))
             dropped = dropped + left_out
         return DetectorOutput(frames, tuple(groups), logits, target, dropped)
 
@@ -233,7 +234,7 @@ class DenseDetector(Detector):
         groups = []
         for group, labels, head in zip(self.config.groups, self.labels, self.heads, strict=True):
             heat, regression = head(cells)
-            groups.append(GroupOutput(group, labels, self.head_grid, coords, heat, regression, anchors))
+            groups.append(GroupOutput(group, labels, self.head_grid, coords, heat, regression, anchors, cells))
         return DetectorOutput(frames, tuple(groups))
 
 

@@ -32,6 +32,7 @@ def detect_frames(
     device: torch.device | str = "cpu",
     precision: Literal["32", "bf16-mixed"] = "32",
     prefetch: int = 2,
+    features: bool = False,
 ) -> Iterator[tuple[FrameSample, Detections]]:
     """Detections of every frame, in order, in eval mode and without gradients; on the CPU.
 
@@ -43,6 +44,7 @@ def detect_frames(
         device: Where to compute.
         precision: "bf16-mixed" runs the forward pass under autocast.
         prefetch: Batches read ahead by a thread.
+        features: Also what the detector saw at each box: `decode(output, features=True)`.
 
     Raises:
         UserError: A damaged log.
@@ -59,7 +61,7 @@ def detect_frames(
                 while len(ahead) < max(prefetch, 1) and (start := next(waiting, None)) is not None:
                     ahead.append(executor.submit(_read, frames, start, min(start + batch_size, len(frames))))
                 samples = ahead.popleft().result()
-                found = _detect(detector, samples, device, precision)
+                found = _detect(detector, samples, device, precision, features)
                 yield from zip(samples, found, strict=True)
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
@@ -75,9 +77,18 @@ def detect_dataset(
     device: torch.device | str = "cpu",
     precision: Literal["32", "bf16-mixed"] = "32",
     progress: str = "",
+    velocity: bool = True,
+    features: bool = False,
 ) -> DetectionSet:
-    """Detections of every frame as one set, with a progress bar where `progress` names one."""
-    pairs: Any = detect_frames(detector, frames, batch_size=batch_size, device=device, precision=precision)
+    """Detections of every frame as one set, with a progress bar where `progress` names one.
+
+    Args:
+        velocity: The detector measures it.
+        features: Keep what the detector saw at each box.
+    """
+    pairs: Any = detect_frames(
+        detector, frames, batch_size=batch_size, device=device, precision=precision, features=features
+    )
     if progress:
         pairs = track(pairs, description=progress, total=len(frames))
     ids, logs, indices, found = [], [], [], []
@@ -86,7 +97,7 @@ def detect_dataset(
         logs.append(sample.log_name)
         indices.append(sample.frame_index)
         found.append(detections)
-    return DetectionSet.join(class_names, ids, logs, indices, found)
+    return DetectionSet.join(class_names, ids, logs, indices, found, velocity)
 
 
 def _read(frames: Frames, start: int, end: int) -> list[FrameSample]:
@@ -94,9 +105,17 @@ def _read(frames: Frames, start: int, end: int) -> list[FrameSample]:
 
 
 @torch.inference_mode()
-def _detect(detector: nn.Module, samples: list[FrameSample], device: torch.device, precision: str) -> list[Detections]:
+def _detect(
+    detector: nn.Module, samples: list[FrameSample], device: torch.device, precision: str, features: bool
+) -> list[Detections]:
     batch = collate(samples).to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
         output = detector(batch)
-    found: list[Detections] = detector.decode(output)  # type: ignore[operator]
-    return [Detections(d.boxes.float().cpu(), d.scores.float().cpu(), d.labels.cpu()) for d in found]
+    more = {"features": True} if features else {}
+    found: list[Detections] = detector.decode(output, **more)  # type: ignore[operator]
+    return [_on_cpu(d) for d in found]
+
+
+def _on_cpu(d: Detections) -> Detections:
+    features = None if d.features is None else d.features.float().cpu()
+    return Detections(d.boxes.float().cpu(), d.scores.float().cpu(), d.labels.cpu(), features)
