@@ -1,20 +1,22 @@
 """Which track belongs to which detection: all classes in one call, each with its own cost, limit and algorithm.
 
-Tracks and detections are handed over sorted by class, so that each class is one problem of ops.assignment.
+Tracks and detections are handed over sorted by class, so that each class is one problem of ops.assignment. The compiled
+kernels of ops are called directly: at a few hundred boxes the checks of their public functions take longer than they.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-import torch
+from numba import njit
 
 from drive.geometry.box import HEIGHT, LENGTH, WIDTH, X, Z
-from ops.assignment import Candidates, assign, assign_greedy, candidates
-from ops.rotated_iou import convex_giou_3d_paired
+from ops.assignment import cpu as assignment
+from ops.rotated_iou.cpu import prepare
+from ops.rotated_iou.hull import row_giou
 
 
 class ClassRule(Protocol):
@@ -79,87 +81,113 @@ def match(
 
     Both must be sorted by label.
     """
-    pairs, problems = _pairs(rules, tracks, track_labels, detections, detection_labels)
-    row, column = pairs.rows().numpy(), pairs.column.numpy()
-    label = track_labels[row]
-    cost = _costs(rules.giou[label], tracks, row, detections, column, pairs.cost.numpy())
-    wanted = np.full(len(cost), True) if rules.refuse_late else cost <= rules.most[label]
+    pairs = _pairs(rules, tracks, track_labels, detections, detection_labels)
+    problems = np.searchsorted(track_labels, np.arange(len(rules.most) + 1))
     detection_of = np.full(len(tracks), -1)
-    cost_of = np.full(len(tracks), np.inf)
-    for greedy in np.unique(rules.greedy):
-        own = pairs.keep(torch.from_numpy(wanted & (rules.greedy[label] == greedy)), torch.from_numpy(cost))
-        way = assign_greedy if greedy else assign
-        found = way(own, len(detections), row_offsets=problems).column.numpy()
-        detection_of = np.where(found >= 0, found, detection_of)
-    paired = detection_of[row] == column
-    cost_of[row[paired]] = cost[paired]
-    return _refused(rules, detection_of, cost_of, track_labels, len(detections))
+    for greedy in (False, True):
+        if (rules.greedy == greedy).any():
+            offsets, column, cost = _of_classes(rules.greedy == greedy, track_labels, *pairs)
+            order = np.zeros(0, np.int64) if greedy else None
+            found = assignment.assign(problems, offsets, column, cost, len(detections), order, threads=1)
+            detection_of = np.maximum(detection_of, found[0])
+    return _refused(rules, detection_of, track_labels, len(detections), *pairs)
 
 
 def near_any(
     rules: Rules, tracks: np.ndarray, track_labels: np.ndarray, detections: np.ndarray, detection_labels: np.ndarray
 ) -> np.ndarray:
     """bool [N]: tracks with a detection within the limit, whichever other track has it too. Arguments as `match`."""
-    pairs, _ = _pairs(replace(rules, refuse_late=False), tracks, track_labels, detections, detection_labels)
-    row, column = pairs.rows().numpy(), pairs.column.numpy()
-    label = track_labels[row]
-    cost = _costs(rules.giou[label], tracks, row, detections, column, pairs.cost.numpy())
-    near = np.zeros(len(tracks), dtype=bool)
-    near[row[cost <= rules.most[label]]] = True
-    return near
-
-
-def _costs(
-    giou: np.ndarray,
-    tracks: np.ndarray,
-    row: np.ndarray,
-    detections: np.ndarray,
-    column: np.ndarray,
-    from_above: np.ndarray,
-) -> np.ndarray:
-    """float64 [E]: minus the GIoU of pairs (row, column) where ``giou``, else their distance in 3D."""
-    cost = np.hypot(from_above, tracks[row, Z] - detections[column, Z])
-    if giou.any():
-        a, b = (torch.from_numpy(boxes[of[giou]]) for boxes, of in ((tracks, row), (detections, column)))
-        cost[giou] = -convex_giou_3d_paired(a, b).numpy()
-    return cost
-
-
-def _refused(
-    rules: Rules, detection_of: np.ndarray, cost: np.ndarray, track_labels: np.ndarray, detections: int
-) -> Matched:
-    """The matches, without those that cost too much."""
-    track = np.flatnonzero(detection_of >= 0)
-    detection = detection_of[track]
-    label = track_labels[track]
-    good = cost[track] <= rules.most[label]
-    rank = np.lexsort((detection[~good], np.where(rules.greedy[label], cost[track], 0.0)[~good], label[~good]))
-    free = np.ones(detections, dtype=bool)
-    free[detection] = False
-    return Matched(track[good], detection[good], np.concatenate([np.flatnonzero(free), detection[~good][rank]]))
+    offsets, _, cost = _pairs(rules, tracks, track_labels, detections, detection_labels)
+    within = np.concatenate([[0], np.cumsum(cost <= np.repeat(rules.most[track_labels], np.diff(offsets)))])
+    return within[offsets[1:]] > within[offsets[:-1]]
 
 
 def _pairs(
     rules: Rules, tracks: np.ndarray, track_labels: np.ndarray, detections: np.ndarray, detection_labels: np.ndarray
-) -> tuple[Candidates, torch.Tensor]:
-    """(pairs that may be within the limit, with their distance from above; tracks of each class)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(offsets [N + 1], detection [E], cost [E]) of the pairs of each track that may be matched."""
     classes = np.arange(len(rules.most) + 1)
-    problems = torch.from_numpy(np.searchsorted(track_labels, classes))
-    columns = torch.from_numpy(np.searchsorted(detection_labels, classes))
+    by_giou = rules.giou[track_labels]
     if rules.refuse_late:
         gate = np.full(len(tracks), np.inf)
     else:
-        gate = np.where(rules.giou, np.inf, rules.most)[track_labels]
-        by_giou = rules.giou[track_labels]
-        gate[by_giou] = _giou_reach(rules, tracks, track_labels, detections, detection_labels)[by_giou]
-    found = candidates(
-        torch.from_numpy(np.ascontiguousarray(tracks[:, X : X + 2])),
-        torch.from_numpy(np.ascontiguousarray(detections[:, X : X + 2])),
-        torch.from_numpy(gate),
-        row_offsets=problems,
-        column_offsets=columns,
+        reach = _giou_reach(rules, tracks, track_labels, detections, detection_labels)
+        gate = np.where(by_giou, reach, rules.most[track_labels])
+    offsets, column, distance = assignment.candidates(
+        np.ascontiguousarray(tracks[:, X:Z]),
+        np.ascontiguousarray(detections[:, X:Z]),
+        gate,
+        np.zeros((0, 2, 2)),
+        -1,
+        np.searchsorted(track_labels, classes),
+        np.searchsorted(detection_labels, classes),
+        threads=1,
     )
-    return found, problems
+    most = np.full(len(tracks), np.inf) if rules.refuse_late else rules.most[track_labels]
+    return _judged(offsets, column, distance, tracks, detections, by_giou, most)
+
+
+@njit(cache=True, nogil=True)
+def _judged(offsets, column, distance, tracks, detections, by_giou, most):  # type: ignore[no-untyped-def]
+    """The pairs that cost at most ``most`` [N], with their cost: minus the GIoU, or the distance in 3D."""
+    a, reach_a = prepare(tracks, True)
+    b, reach_b = prepare(detections, True)
+    x, y = np.empty(8), np.empty(8)
+    kept, used = np.zeros_like(offsets), 0
+    out_column, out_cost = np.empty_like(column), np.empty_like(distance)
+    for i in range(len(tracks)):
+        for e in range(offsets[i], offsets[i + 1]):
+            j = column[e]
+            if by_giou[i]:
+                cost = -row_giou(a, reach_a, i, b, reach_b, j, x, y)
+            else:
+                cost = np.hypot(distance[e], tracks[i, Z] - detections[j, Z])
+            if cost <= most[i]:
+                out_column[used], out_cost[used] = j, cost
+                used += 1
+        kept[i + 1] = used
+    return kept, out_column[:used], out_cost[:used]
+
+
+@njit(cache=True, nogil=True)
+def _of_classes(wanted, track_labels, offsets, column, cost):  # type: ignore[no-untyped-def]
+    """The pairs of the classes ``wanted`` bool [K] only."""
+    kept, used = np.zeros_like(offsets), 0
+    out_column, out_cost = np.empty_like(column), np.empty_like(cost)
+    for i in range(len(track_labels)):
+        if wanted[track_labels[i]]:
+            for e in range(offsets[i], offsets[i + 1]):
+                out_column[used], out_cost[used] = column[e], cost[e]
+                used += 1
+        kept[i + 1] = used
+    return kept, out_column[:used], out_cost[:used]
+
+
+def _refused(
+    rules: Rules,
+    detection_of: np.ndarray,
+    track_labels: np.ndarray,
+    detections: int,
+    offsets: np.ndarray,
+    column: np.ndarray,
+    cost: np.ndarray,
+) -> Matched:
+    """The matches, without those that cost too much (only with ``refuse_late`` are there any)."""
+    track = np.flatnonzero(detection_of >= 0)
+    detection = detection_of[track]
+    free = np.full(detections, True)
+    free[detection] = False
+    unmatched = np.flatnonzero(free)
+    if not rules.refuse_late:
+        return Matched(track, detection, unmatched)
+    row = np.repeat(np.arange(len(detection_of)), np.diff(offsets))
+    of_match = np.empty(len(detection_of))
+    mine = detection_of[row] == column
+    of_match[row[mine]] = cost[mine]
+    label, paid = track_labels[track], of_match[track]
+    bad = paid > rules.most[label]
+    rank = np.lexsort((detection[bad], np.where(rules.greedy[label], paid, 0.0)[bad], label[bad]))
+    return Matched(track[~bad], detection[~bad], np.concatenate([unmatched, detection[bad][rank]]))
 
 
 def _giou_reach(

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 
 from drive.geometry.angles import wrap_angle
 from drive.geometry.box import VX, YAW, X, Z
@@ -28,7 +27,7 @@ from drive.tracks.inputs import measured_velocity, seconds_since, usable
 from drive.tracks.life import Clock, Life, take
 from drive.tracks.parameters import GreedyClass
 from drive.tracks.track import FrameDetections, TrackedFrame
-from ops.assignment import Candidates, assign_greedy, candidates
+from ops.assignment import cpu as assignment
 
 
 @dataclass(frozen=True)
@@ -190,18 +189,23 @@ class CenterGreedy:
         problem_of = np.concatenate([2 * tracks.labels, 2 * tracks.labels + 1])
         order = np.argsort(problem_of, kind="stable")
         problems = np.arange(2 * len(self._gate) + 1)
-        pairs = candidates(
-            torch.from_numpy(boxes[:, X:Z] - boxes[:, VX:] * passed_s),
-            torch.from_numpy(np.concatenate([places, forward])[order]),
-            torch.from_numpy(self._gate[labels]),
-            row_offsets=torch.from_numpy(np.searchsorted(2 * labels + ~measured, problems)),
-            column_offsets=torch.from_numpy(np.searchsorted(problem_of[order], problems)),
+        offsets, column, distance = assignment.candidates(
+            boxes[:, X:Z] - boxes[:, VX:] * passed_s,
+            np.concatenate([places, forward])[order],
+            self._gate[labels],
+            np.zeros((0, 2, 2)),
+            -1,
+            np.searchsorted(2 * labels + ~measured, problems),
+            np.searchsorted(problem_of[order], problems),
+            threads=1,
         )
-        to_track = torch.from_numpy(order % max(count, 1))
-        best_first = torch.from_numpy(np.lexsort((-scores, labels)))
-        by_class = torch.from_numpy(np.searchsorted(labels, np.arange(len(self._gate) + 1)))
-        among = Candidates(pairs.offsets, to_track[pairs.column], pairs.cost)
-        return assign_greedy(among, count, order=best_first, row_offsets=by_class).column.numpy()
+        to_track = order % max(count, 1)
+        best_first = np.lexsort((-scores, labels))
+        by_class = np.searchsorted(labels, np.arange(len(self._gate) + 1))
+        if not len(best_first):  # an empty order would mean: no order
+            return np.zeros(0, dtype=np.int64)
+        found, _ = assignment.assign(by_class, offsets, to_track[column], distance, count, best_first, threads=1)
+        return found
 
     @staticmethod
     def _reported(
