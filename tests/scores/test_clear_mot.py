@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,30 +18,6 @@ from tests.scores.test_clear_mot_recall import side
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "trackeval_hota.json"
 CASES = hota_cases()
-OFFICIAL = {
-    "num_matches": "matches", "num_switches": "ids", "num_misses": "fn", "num_false_positives": "fp",
-    "num_fragmentations": "frag", "mostly_tracked": "mt_count", "partially_tracked": "pt_count",
-    "mostly_lost": "ml_count", "idtp": "idtp", "idfp": "idfp", "idfn": "idfn", "num_objects": "objects",
-    "num_predictions": "tracks", "num_unique_objects": "trajectories", "mota": "mota", "motp": "motp",
-    "recall": "recall", "precision": "precision", "idf1": "idf1", "idp": "idp", "idr": "idr",
-}  # fmt: skip
-
-
-def motmetrics_of(truth: MotBoxes, tracks: MotBoxes, pairs: Pairs) -> dict[str, float]:
-    motmetrics = pytest.importorskip("motmetrics", reason="py-motmetrics is not installed (extra nuscenes)")
-    accumulator = motmetrics.MOTAccumulator(auto_id=True)
-    for f in range(truth.num_frames):
-        low, high = truth.start[f], truth.start[f + 1]
-        first, end = tracks.start[f], tracks.start[f + 1]
-        distance = np.full((high - low, end - first), np.nan)
-        for g in range(low, high):
-            own = slice(pairs.offsets[g], pairs.offsets[g + 1])
-            distance[g - low, pairs.prediction[own] - first] = pairs.distance[own]
-        accumulator.update(truth.track[low:high], tracks.track[first:end], distance)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas' deprecations inside motmetrics
-        row = motmetrics.metrics.create().compute(accumulator, metrics=list(OFFICIAL), name="all").loc["all"]
-    return {ours: float(row[name]) for name, ours in OFFICIAL.items()}
 
 
 @pytest.mark.parametrize("case", [name for name in CASES if name.endswith("distance") or "car" in name])
@@ -50,7 +25,10 @@ def test_clear_mot_equal_to_motmetrics(case: str) -> None:
     truth, tracks = CASES[case][:2]
     pairs = centre_pairs(truth, tracks, 1.0) if case.endswith("distance") else overlap_pairs(truth, tracks, 0.5)
     found = evaluate_clear(truth, tracks, pairs)
-    official = motmetrics_of(truth, tracks, pairs)
+    pytest.importorskip("motmetrics", reason="py-motmetrics is not installed (extra nuscenes)")
+    from tests.official.motmetrics_peer import figures
+
+    official = figures(truth, tracks, pairs)
     assert {name: (found.counts | found.values)[name] for name in official} == pytest.approx(official, abs=1e-12)
     assert found.counts["ids"] + found.counts["frag"] > 0  # else the case shows little
 

@@ -14,6 +14,7 @@ import data_tools.kitti_tracking as kitti_tracking
 from data_tools.kitti.frames import boxes_of_camera
 from data_tools.kitti_tracking.detections import kitti_ego_from_camera
 from drive.errors import UserError
+from drive.runs import score_command
 from drive.samples.classes import ClassMap
 from drive.score_tracks import is_tracking, score_tracking
 from drive.scores.clear_mot_kitti import load_kitti_mot, place_in_camera
@@ -250,3 +251,19 @@ def test_file_and_folder(log: Path, tmp_path: Path) -> None:
     report = score_tracking(tmp_path, [log], ["ab3dmot"])
     assert report.flat()["ab3dmot.car.iou05.mota"] == 1.0
     assert json.loads((tmp_path / "scores.json").read_text())["ab3dmot.car.iou05.mota"] == 1.0
+
+
+def test_drive_score(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "tracks.arrow"
+    write_tracks(file, perfect_tracks([log]))
+    words = [str(file), "--logs", str(log)]
+    assert score_command([*words, "--out", str(tmp_path / "out.json"), "--metric", "ab3dmot"]) == 0
+    assert "AB3DMOT" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out.json").read_text())["ab3dmot.car.iou05.mota"] == 1.0
+    write_tracks(file, perfect_tracks([log]).select([0, 1]))
+    assert score_command([*words, "--metric", "hota"]) == 1  # frames without tracks
+    assert "one-2 has no predictions" in capsys.readouterr().err
+    with pytest.raises(UserError, match="not named"):
+        score_command([str(file)])
+    with pytest.raises(UserError, match="no tracks, which hota is a metric of"):
+        score_command([str(tmp_path / "out.json"), "--logs", str(log), "--metric", "hota"])
