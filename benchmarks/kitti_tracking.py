@@ -57,7 +57,7 @@ PUBLISHED = {  # xinshuoweng/AB3DMOT, docs/KITTI.md: sAMOTA, MOTA, MOTP, IDS, FR
     "car.iou07": (74.96, 62.48, 82.64, 0, 173, 1065, 2079),
 }
 # Of AB3DMOT's parameters: least detection score (PointRCNN's logit), matches before a report, frames until the end.
-GRID = {"min_score": (None, 0.0, 2.0), "min_hits": (1, 2, 3), "max_age": (2, 4)}
+GRID = {"min_score": (None, 0.0, 2.0), "min_hits": (1, 3), "max_age": (2, 4)}
 _EMPTY = ("samota", "amota", "amotp", "mota", "motp", "ids", "frag", "fp", "fn")
 
 
@@ -74,7 +74,7 @@ def tracks_of(config: Any, min_score: float | None, logs: Sequence[Path], found:
 def tuned(logs: Sequence[Path], found: DetectionSet, work: Path) -> tuple[TrackSet, dict[str, Any]]:
     """AB3DMOT's filter, each class and fold with the best of GRID on the other folds; and what was chosen."""
     parts = [load_kitti_mot([log for log in logs if fold_of(log) == k]) for k in range(len(FOLDS))]
-    rest = [load_kitti_mot([log for log in logs if fold_of(log) != k]) for k in range(len(FOLDS))]
+    whole = load_kitti_mot(logs)
     settings = list(itertools.product(*GRID.values()))
     base = Ab3dmotConfig.kitti()
     runs, quality = [], np.full((len(settings), len(FOLDS), len(KITTI_MOT_CLASSES)), -np.inf)
@@ -82,9 +82,7 @@ def tuned(logs: Sequence[Path], found: DetectionSet, work: Path) -> tuple[TrackS
         config = replace(base, classes=tuple(replace(c, min_hits=min_hits, max_age=max_age) for c in base.classes))
         name = f"grid/{min_score}_{min_hits}_{max_age}.arrow"
         runs.append(tracks_of(config, min_score, logs, found, work / name))
-        for fold, truth in enumerate(rest):
-            for c, mota in enumerate(motas(runs[-1], truth)):
-                quality[number, fold, c] = mota
+        quality[number] = motas_without_fold(runs[-1], whole, [fold_of(log) for log in logs])
         print(f"setting {number + 1} of {len(settings)}", flush=True)
     best = quality.argmax(axis=0)
     chosen = {
@@ -95,10 +93,17 @@ def tuned(logs: Sequence[Path], found: DetectionSet, work: Path) -> tuple[TrackS
     return join_sets([_merged(runs, best[fold], parts[fold]) for fold in range(len(FOLDS))]), chosen
 
 
-def motas(tracks: TrackSet, truth: KittiMotTruth) -> list[float]:
-    """MOTA at 0.25 of every class."""
+def motas_without_fold(tracks: TrackSet, truth: KittiMotTruth, folds: Sequence[int]) -> np.ndarray:
+    """MOTA at 0.25 [fold, class] on the sequences of all other folds. folds: of each log of the truth."""
     placed = place_in_camera(tracks, truth)[0]
-    return [evaluate_recall(*kitti_sides(truth.labels, placed, n), 0.25).values["mota"] for n in KITTI_MOT_CLASSES]
+    fold_of_frame = np.array(folds)[truth.log_of]
+    out = np.zeros((len(FOLDS), len(KITTI_MOT_CLASSES)))
+    for c, name in enumerate(KITTI_MOT_CLASSES):
+        sides = kitti_sides(truth.labels, placed, name)
+        for fold in range(len(FOLDS)):
+            others = [side.take(fold_of_frame[side.frame] != fold) for side in sides]
+            out[fold, c] = evaluate_recall(others[0], others[1], 0.25).values["mota"]
+    return out
 
 
 def _merged(runs: Sequence[TrackSet], best: np.ndarray, part: KittiMotTruth) -> TrackSet:
