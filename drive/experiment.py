@@ -15,8 +15,10 @@ from typing import Any
 from drive.boxes.detector import PillarsConfig, SWFormerConfig
 from drive.boxes.voxel_detector import VoxelConfig
 from drive.errors import UserError
+from drive.plans.learned import PlannerConfig
 from drive.samples.classes import ClassMap
 from drive.samples.config import DataConfig
+from drive.samples.plan_sample_data import PlanDataConfig
 from drive.stt_run import SttTracking
 from drive.tracks.ab3dmot import Ab3dmotConfig
 from drive.tracks.center_greedy import CenterGreedyConfig
@@ -35,8 +37,8 @@ class Experiment:
 
     name: str
     """Names the run's folder."""
-    model: SWFormerConfig | PillarsConfig | VoxelConfig | SttConfig
-    data: DataConfig | TrackDataConfig
+    model: SWFormerConfig | PillarsConfig | VoxelConfig | SttConfig | PlannerConfig
+    data: DataConfig | TrackDataConfig | PlanDataConfig
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
     """Seeds the weights, the order of the samples and every augmentation."""

@@ -162,10 +162,11 @@ class DiffusionHead(nn.Module):
         """The reverse of :meth:`normalise`."""
         return (values + 1) / 2 * self.span[:2, 1] + self.span[:2, 0]
 
-    def noise(self, scenes: int, generator: torch.Generator | None = None) -> Tensor:
-        """Fresh noise for `propose`, float32 [scenes, K, T, 2]."""
-        shape = scenes, *self.anchors.shape
-        return torch.randn(shape, generator=generator, device=self.anchors.device)
+    def noise(self, scenes: int, generator: torch.Generator | None = None) -> Tensor | None:
+        """Fresh noise for `propose`, float32 [scenes, K, T, 2], drawn on the CPU; None where it is turned off."""
+        if not self.config.noise:
+            return None
+        return torch.randn(scenes, *self.anchors.shape, generator=generator).to(self.anchors.device)
 
     def propose(self, features: SceneFeatures, noise: Tensor | None = None) -> Proposals:
         """Trajectories by the schedule. noise [B, K, T, 2]; None starts from the anchors as they are."""

@@ -9,6 +9,7 @@ from torch import nn
 
 from drive.errors import UserError
 from drive.samples.config import DataConfig
+from drive.samples.plan_sample_data import PlanDataConfig
 from drive.tracks.history_data import TrackDataConfig
 from drive.train.config import TrainConfig
 from drive.train.weights import write_atomic
@@ -34,7 +35,7 @@ class ExperimentLike(Protocol):
     def model(self) -> Any: ...
 
     @property
-    def data(self) -> DataConfig | TrackDataConfig: ...
+    def data(self) -> DataConfig | TrackDataConfig | PlanDataConfig: ...
 
     @property
     def train(self) -> TrainConfig: ...

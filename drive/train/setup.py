@@ -14,6 +14,7 @@ from drive.errors import UserError
 from drive.samples.batch import collate
 from drive.samples.frame_dataset import FrameDataset, find_logs
 from drive.samples.loader import TrainLoader
+from drive.samples.plan_sample_data import PlanDataConfig, PlanDataset
 from drive.samples.workers import TrainingSet
 from drive.tracks.history_data import TrackDataConfig, TrackDataset
 from drive.train.config import TrainConfig
@@ -71,6 +72,8 @@ def prepare(experiment: ExperimentLike, folder: Path, dataset: TrainingSet | Non
     torch.manual_seed(experiment.seed + 1000 * (fabric.global_rank + 1))  # from here on each draws its own
     if dataset is None:
         dataset = training_set(experiment, folder, fabric)
+    if isinstance(dataset, PlanDataset):
+        detector.fit(dataset.futures(), experiment.seed)  # type: ignore[operator]
     model, optimizer = fabric.setup(LossModule(detector), build_optimizer(detector, config))
     loader = TrainLoader(
         dataset,
@@ -81,7 +84,7 @@ def prepare(experiment: ExperimentLike, folder: Path, dataset: TrainingSet | Non
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         balance=data.balance,
-        join=dataset.collate if isinstance(dataset, TrackDataset) else collate,
+        join=dataset.collate if isinstance(dataset, (TrackDataset, PlanDataset)) else collate,
     )
     steps = config.steps or max(int(config.epochs * loader.batches_per_epoch / config.accumulate), 1)
     loader.paste_until = int(data.paste_until * steps * config.accumulate)
@@ -96,8 +99,8 @@ def prepare(experiment: ExperimentLike, folder: Path, dataset: TrainingSet | Non
     return Training(fabric, model, detector, optimizer, state, first, log, notes)
 
 
-def training_set(experiment: ExperimentLike, folder: Path, fabric: Fabric) -> FrameDataset | TrackDataset:
-    """The training frames that an experiment names (with its object bank where it pastes), or its tracks.
+def training_set(experiment: ExperimentLike, folder: Path, fabric: Fabric) -> FrameDataset | TrackDataset | PlanDataset:
+    """The training frames that an experiment names (with its object bank where it pastes), its tracks or decisions.
 
     Raises:
         UserError: No logs, or a log that is also named for scoring.
@@ -111,6 +114,8 @@ def training_set(experiment: ExperimentLike, folder: Path, fabric: Fabric) -> Fr
         raise UserError("data.val_logs", what, "name different logs or splits, or set data.allow_overlap")
     if isinstance(data, TrackDataConfig):
         return TrackDataset.of(data, logs, experiment.model.history, experiment.seed)
+    if isinstance(data, PlanDataConfig):
+        return PlanDataset.of(data, logs)
     dataset = FrameDataset.of(
         data,
         logs,

@@ -1,0 +1,71 @@
+"""A learned planner: a trunk and a head, trained on plan samples, asked about drives."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from drive.plans.diffusion import DiffusionConfig
+from drive.plans.mlp_head import MlpHeadConfig
+from drive.plans.proposals import Proposals
+from drive.plans.trunk_object import EgoTrunkConfig, ObjectTrunkConfig
+from drive.plans.vanilla_diffusion import VanillaConfig
+from drive.samples.plan_sample_batch import PlanBatch
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """Trunk and head of a learned planner; building it refuses a head that takes features of another size."""
+
+    trunk: ObjectTrunkConfig | EgoTrunkConfig
+    head: DiffusionConfig | MlpHeadConfig | VanillaConfig
+
+    def build(self) -> PlannerModel:
+        return PlannerModel(self)
+
+
+class PlannerModel(nn.Module):
+    """`forward(batch)` and `losses` train it; `propose` gives trajectories."""
+
+    def __init__(self, config: PlannerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk: nn.Module = config.trunk.build()
+        self.head: Any = config.head.build(config.trunk.frame, config.trunk.channels)
+
+    def fit(self, futures: np.ndarray, seed: int) -> None:
+        """What the head takes from the training futures [N, T, 3]: anchors, ranges. Before the first step."""
+        self.head.fit(futures, seed)
+
+    def forward(self, batch: PlanBatch) -> Any:
+        return self.head.answer(self.trunk(batch))
+
+    def losses(self, answer: Any, batch: PlanBatch) -> dict[str, Tensor]:
+        """Scalars: "loss" is the sum of the weighted terms ("score", "regression"); the rest is watched only."""
+        terms: dict[str, Tensor] = self.head.losses(answer, batch.future, batch.future_valid)
+        taught = [terms[name] for name in ("score", "regression") if name in terms]
+        return {"loss": torch.stack(taught).sum(), **{name: term.detach() for name, term in terms.items()}}
+
+    @torch.inference_mode()
+    def propose(self, batch: PlanBatch, seed: int | None = 0) -> Proposals:
+        """Trajectories of every decision, in eval mode. Noise is a function of (seed, the decision's name) alone, so
+        that a scene is answered alike in any batch; None starts without noise."""
+        if self.training:
+            raise ValueError("the planner is in training mode: call eval() first")
+        noise = None if seed is None else self._noise(batch.frame_ids, seed)
+        proposals: Proposals = self.head.propose(self.trunk(batch), noise)
+        return proposals
+
+    def _noise(self, names: Sequence[str], seed: int) -> Tensor | None:
+        drawn = []
+        for name in names:
+            digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+            drawn.append(self.head.noise(1, generator))
+        return None if not drawn or drawn[0] is None else torch.cat(drawn)
