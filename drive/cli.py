@@ -39,10 +39,22 @@ def _score(argv: Sequence[str]) -> int:
     return score_command(argv)
 
 
+def _plan(argv: Sequence[str]) -> int:
+    from drive.plan import plan_command
+
+    return plan_command(argv)
+
+
 def _view(argv: Sequence[str]) -> int:
     from drive.runs import view_command
 
     return view_command(argv)
+
+
+def _simulate(argv: Sequence[str]) -> int:
+    from drive.simulate import simulate_command
+
+    return simulate_command(argv)
 
 
 def _track(argv: Sequence[str]) -> int:
@@ -62,8 +74,10 @@ VERBS: dict[str, tuple[Verb, str]] = {
     "verify": (_verify, "check logs and their frames:     drive verify LOGS"),
     "train": (_train, "train a recipe:                  drive train configs.town_swformer --out runs/mine"),
     "detect": (_detect, "boxes in scans or logs:          drive detect runs/mine SCANS --out boxes"),
+    "simulate": (_simulate, "planners in closed loop:         drive simulate LOGS --planner idm"),
     "track": (_track, "boxes of logs -> objects:        drive track configs.town_ab3dmot --logs LOGS --run runs/mine"),
     "score": (_score, "score a run or a result file:    drive score runs/mine"),
+    "plan": (_plan, "train a planner:                 drive plan configs.town_diffusion --out runs/mine"),
     "view": (_view, "pictures of a log or a run:      drive view LOG --frame 3"),
     "doctor": (_doctor, "what is installed, what is wrong: drive doctor"),
 }

@@ -24,7 +24,8 @@ STAGES = (
     "rollouts",
     "scores",
 )
-TOP = {"train", "view", "cli", "experiment", "doctor", "detect", "runs"}  # may import any stage, imported by none
+# May import any stage, imported by none.
+TOP = {"train", "view", "cli", "experiment", "doctor", "detect", "plan", "runs", "simulate"}
 OURS = ("drive", "ops", "configs", "data_tools", "tests", "benchmarks")
 WITHOUT_TORCH = ("drive/geometry", "drive/dynamics", "drive/render", "drive/logs", "data_tools")
 

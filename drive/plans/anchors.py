@@ -7,7 +7,9 @@ metres). DiffusionDrive has 20 anchors of 8 points at 0.5 s (NAVSIM), and 6 for 
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -187,6 +189,10 @@ class Coverage:
     def to_dict(self) -> dict[str, float]:
         """Plain numbers for a report."""
         return asdict(self)
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        path.write_text(json.dumps(self.to_dict(), indent=1, sort_keys=True) + "\n")
 
 
 def coverage(anchors: Floats, futures: Floats, span: AffineRange, horizon_s: float) -> Coverage:

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from drive.plans.anchors import AffineRange, k_means
+from drive.plans.anchors import AffineRange, Coverage, coverage, k_means
 from drive.plans.diffusion_parts import (
     CellValues,
     CrossAttention,
@@ -138,14 +138,14 @@ class DiffusionHead(nn.Module):
         rows = (config.span or AffineRange()).rows()
         self.register_buffer("span", torch.from_numpy(rows).float())
 
-    def fit(self, futures: np.ndarray, seed: int) -> None:
-        """Set the anchors, and the range where the configuration leaves it open, from futures [N, T, 3].
-
-        Raises UserError where there are too few.
+    def fit(self, futures: np.ndarray, seed: int) -> Coverage:
+        """Set the anchors, and the range where the configuration leaves it open, from futures [N, T, 3]; answers what
+        they cover. Raises UserError where there are too few.
         """
-        self.anchors.copy_(torch.from_numpy(k_means(futures, self.config.modes, seed)))
-        if self.config.span is None:
-            self.span.copy_(torch.from_numpy(AffineRange.of_futures(futures).rows()))
+        anchors, span = k_means(futures, self.config.modes, seed), self.config.span or AffineRange.of_futures(futures)
+        self.anchors.copy_(torch.from_numpy(anchors))
+        self.span.copy_(torch.from_numpy(span.rows()))
+        return coverage(anchors, futures, span, self.config.points * self.config.step_s)
 
     def narrow(self, dtype: torch.dtype = torch.bfloat16) -> DiffusionHead:
         """Weights in a narrower type, for inference. Anchors, places and noise stay float32: at 50 m a bfloat16 is

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from drive.plans.anchors import Coverage
 from drive.plans.diffusion import DiffusionConfig
 from drive.plans.mlp_head import MlpHeadConfig
 from drive.plans.proposals import Proposals
@@ -39,9 +40,11 @@ class PlannerModel(nn.Module):
         self.trunk: nn.Module = config.trunk.build()
         self.head: Any = config.head.build(config.trunk.frame, config.trunk.channels)
 
-    def fit(self, futures: np.ndarray, seed: int) -> None:
-        """What the head takes from the training futures [N, T, 3]: anchors, ranges. Before the first step."""
-        self.head.fit(futures, seed)
+    def fit(self, futures: np.ndarray, seed: int) -> Coverage | None:
+        """What the head takes from the training futures [N, T, 3]: anchors, ranges. Before the first step. Answers what
+        the anchors cover; None where a head has none."""
+        found: Coverage | None = self.head.fit(futures, seed)
+        return found
 
     def forward(self, batch: PlanBatch) -> Any:
         return self.head.answer(self.trunk(batch))

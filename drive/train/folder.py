@@ -15,6 +15,7 @@ from drive.train.config import TrainConfig
 from drive.train.weights import write_atomic
 
 CONFIG, WEIGHTS, CHECKPOINTS, BANK = "config.json", "weights.safetensors", "checkpoints", "object_bank.arrow"
+COVERAGE = "anchors.json"
 
 
 class ModelConfig(Protocol):

@@ -20,12 +20,12 @@ from drive.tracks.history_data import TrackDataConfig, TrackDataset
 from drive.train.config import TrainConfig
 from drive.train.ema import Ema
 from drive.train.fabric import LossModule, start_fabric
-from drive.train.folder import BANK, CHECKPOINTS, ExperimentLike, claim_folder
+from drive.train.folder import BANK, CHECKPOINTS, COVERAGE, ExperimentLike, claim_folder
 from drive.train.log import RunLog, header
 from drive.train.optimizer import build_optimizer
 from drive.train.schedule import Clock
 from drive.train.state import TrainState, resume
-from drive.train.weights import load_weights
+from drive.train.weights import load_weights, write_atomic
 
 
 @dataclass
@@ -73,7 +73,7 @@ def prepare(experiment: ExperimentLike, folder: Path, dataset: TrainingSet | Non
     if dataset is None:
         dataset = training_set(experiment, folder, fabric)
     if isinstance(dataset, PlanDataset):
-        detector.fit(dataset.futures(), experiment.seed)  # type: ignore[operator]
+        notes += _fit_planner(detector, dataset, folder, experiment.seed, fabric)
     model, optimizer = fabric.setup(LossModule(detector), build_optimizer(detector, config))
     loader = TrainLoader(
         dataset,
@@ -128,6 +128,16 @@ def training_set(experiment: ExperimentLike, folder: Path, fabric: Fabric) -> Fr
         with fabric.rank_zero_first():  # the others open what the first one built
             dataset.build_bank(folder / BANK)
     return dataset
+
+
+def _fit_planner(detector: Any, dataset: PlanDataset, folder: Path, seed: int, fabric: Fabric) -> list[str]:
+    """Anchors and ranges from the training drives; what they cover goes into the folder, warnings to the person."""
+    found = detector.fit(dataset.futures(), seed)
+    if found is None:
+        return []
+    if fabric.is_global_zero:
+        write_atomic(folder / COVERAGE, lambda path: found.write(path))
+    return [f"anchors: {line}" for line in found.warnings()]
 
 
 def _start_from(detector: nn.Module, config: TrainConfig) -> str:

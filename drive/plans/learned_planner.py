@@ -1,0 +1,82 @@
+"""A trained network as a planner of drives."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from drive.plans.learned import PlannerModel
+from drive.plans.plan import Plan
+from drive.plans.planner import HISTORY, Observation
+from drive.plans.proposals import Proposals
+from drive.samples.plan_sample import HISTORY as SAMPLED
+from drive.samples.plan_sample import MapLines, PlanFeatures, PlanSample, cut_lines, make_sample
+from drive.samples.plan_sample_batch import collate_plans
+from drive.samples.plan_sample_raster import MapPicture, draw_map
+
+assert HISTORY == SAMPLED, "a drive's history must be as long as a training decision's"
+MAPS_KEPT = 64
+PICTURE_REACH_M = 150.0
+"""A picture reaches this far around the place where its drive was first asked about, where there is no route."""
+
+
+@dataclass
+class LearnedPlanner:
+    """Samples are made of observations as they are of logs; one forward pass answers for many drives.
+
+    seed: of the noise, which depends on it, the scene and the step alone; None starts without noise.
+    """
+
+    name: str
+    model: PlannerModel
+    features: PlanFeatures
+    seed: int | None = 0
+    _maps: OrderedDict[str, tuple[object, MapLines, MapPicture]] = field(default_factory=OrderedDict, repr=False)
+
+    def plan(self, observation: Observation) -> Plan:
+        """The highest-scored trajectory."""
+        return self.plan_many([observation])[0]
+
+    def plan_many(self, observations: Sequence[Observation]) -> list[Plan]:
+        """One plan an observation, in order."""
+        if not observations:
+            return []
+        best = self.propose(observations).best().cpu().double().numpy()
+        times = (np.arange(self.features.points) + 1) * self.features.step_s
+        return [Plan(poses, times) for poses in best]
+
+    def propose(self, observations: Sequence[Observation]) -> Proposals:
+        """All trajectories with their scores, for pictures and studies."""
+        device = next(self.model.parameters()).device
+        return self.model.propose(collate_plans([self._sample(o) for o in observations]).to(device), self.seed)
+
+    def _sample(self, observation: Observation) -> PlanSample:
+        lines, picture = self._drawn(observation)
+        return make_sample(
+            f"{observation.scene} step {observation.step}",
+            observation.ego,
+            observation.ego_valid,
+            observation.actors,
+            observation.lights,
+            observation.command,
+            lines,
+            picture,
+            self.features,
+        )
+
+    def _drawn(self, observation: Observation) -> tuple[MapLines, MapPicture]:
+        """The map's lines and picture: made at a scene's first observation and kept for the scenes asked about last."""
+        kept = self._maps.get(observation.scene)
+        if kept is None or kept[0] is not observation.map:
+            here = observation.ego[-1, :2]
+            reach = np.array([here - PICTURE_REACH_M, here + PICTURE_REACH_M])
+            picture = draw_map(observation.map, observation.route, reach, self.features.raster.cell_m)
+            kept = observation.map, cut_lines(observation.map, observation.route), picture
+            self._maps[observation.scene] = kept
+            while len(self._maps) > MAPS_KEPT:
+                self._maps.popitem(last=False)
+        self._maps.move_to_end(observation.scene)
+        return kept[1], kept[2]
