@@ -14,18 +14,22 @@ NAMES = ("Car", "Pedestrian", "Cyclist")
 # Vans and sitting persons are in no class: what is detected on them is neither right nor wrong, as in KITTI's score.
 CLASSES = ClassMap(names=NAMES, from_source={name: name for name in NAMES})
 HISTORY = HistoryConfig(length=8, candidates=16, gate_m=(5.0, 2.5, 3.5), fit_s=0.3, scores="logit", min_score=0.0)
+# A false box that is small or in an unlabelled region costs nothing in KITTI's score, so that less belief is needed.
+LIFE = SttLife(
+    birth=0.03, report=0.05, report_new=0.1, report_unseen=0.7, match=0.05, max_unseen_s=0.5, correct_boxes=False
+)
 
 
 def experiment() -> Experiment:
-    """64 channels: 0.2 million parameters, a few minutes on one core."""
+    """48 channels: 0.1 million parameters, less than a minute on one core."""
     return Experiment(
         name="kitti_stt",
         model=SttConfig(
             class_names=NAMES,
             history=HISTORY,
-            width=64,
-            feedforward=128,
-            life=SttLife(max_unseen_s=0.5),
+            width=48,
+            feedforward=96,
+            life=LIFE,
         ),
         data=TrackDataConfig(
             train_logs=("runs/real/logs/kitti_tracking",),
@@ -36,14 +40,14 @@ def experiment() -> Experiment:
             batch_size=4,
         ),
         train=TrainConfig(
-            epochs=8.0,
+            epochs=4.0,
             learning_rate=2e-3,
             weight_decay=0.02,
-            ema=0.995,
+            ema=0.99,
             warmup=0.1,
             clip_norm=5.0,
             device="cpu",
             log_every=20,
-            checkpoint_seconds=60.0,
+            checkpoint_seconds=120.0,
         ),
     )

@@ -78,6 +78,25 @@ class TrackDataConfig:
         return 1.0
 
 
+def log_histories(config: TrackDataConfig, logs: Sequence[Path], history: HistoryConfig) -> list[Histories]:
+    """The histories of each log, from the stored detections that the configuration names.
+
+    Raises:
+        UserError: no detections are named, or those of a log are missing or do not fit.
+    """
+    if not config.train_detections:
+        raise UserError("data.train_detections", "names no file", "give the detections.arrow of the training logs")
+    files = [read_detections(Path(name)) for name in config.train_detections]
+    names, parts = config.class_map.names, []
+    for path in logs:
+        log = Log.open(path)
+        found = next((f for f in files if log.name in f.logs), files[0])  # frame_rows says if it is in none
+        frames = list(log_detections(log, found, names))
+        truth = read_truth(log, [index for index, _ in frame_rows(log, found)], config.truth)
+        parts.append(build_histories(frames, truth, len(names), history, config.truth, config.alive_s))
+    return parts
+
+
 class TrackDataset:
     """Samples of tracks, the same for the same (index, epoch, repeat)."""
 
@@ -101,22 +120,10 @@ class TrackDataset:
         Raises:
             UserError: detections of a log are missing or do not fit, or nothing is left to learn from.
         """
-        if not config.train_detections:
-            raise UserError("data.train_detections", "names no file", "give the detections.arrow of the training logs")
-        files = [read_detections(Path(name)) for name in config.train_detections]
-        names = config.class_map.names
-        parts, used = [], []
-        for path in logs:
-            log = Log.open(path)
-            used.append(log.name)
-            found = next((f for f in files if log.name in f.logs), files[0])  # frame_rows says if it is in none
-            frames = list(log_detections(log, found, names))
-            truth = read_truth(log, [index for index, _ in frame_rows(log, found)], config.truth)
-            parts.append(build_histories(frames, truth, len(names), history, config.truth, config.alive_s))
-        joined = join_histories(parts)
+        joined = join_histories(log_histories(config, logs, history))
         if not len(joined.newest):
             raise UserError("data.train_logs", "no detection has a successor", "give logs with detections")
-        return TrackDataset(joined, history, config, seed, used)
+        return TrackDataset(joined, history, config, seed, [log.name for log in logs])
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -178,6 +185,8 @@ class TrackDataset:
         base = anchors.copy()
         base[match > 0] = seen[(target - first)[match > 0], :9]
         sample |= self._truth(base, anchors, true, all_.shown[newest], track_labels, mirror)
+        # A hidden object is there all the same: it teaches where to look, not how much to believe in what is not seen.
+        sample["exists_weight"] *= ~hidden
         return sample | self._births(first, last, target, match)
 
     def _memory(self, newest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -42,8 +42,9 @@ class SttLife:
 
     Attributes:
         birth: An unmatched detection starts a track where the network's belief is at least this.
-        report: A track is reported where the network's belief in it, now, is at least this; 0.5 [inferred] is also
-            where a reported box adds as much to MOTA as it costs.
+        report: A matched track is reported where the network's belief in it, now, is at least this; 0.5 [inferred] is
+            where a reported box adds as much to MOTA as it costs, if every false one costs.
+        report_new: The same for a track that begins in this frame: 0.5 [inferred].
         report_unseen: The same for a track without a detection in this frame: 0.5 [inferred].
         match: Pairs under this share of the association are never matched: 0.3 [inferred].
         max_unseen_s: A track ends after this time without a detection: 0.5 s at 10 Hz (5 frames), 1.5 s at 2 Hz
@@ -55,6 +56,7 @@ class SttLife:
 
     birth: float = 0.05
     report: float = 0.5
+    report_new: float = 0.5
     report_unseen: float = 0.5
     match: float = 0.3
     max_unseen_s: float = 0.5

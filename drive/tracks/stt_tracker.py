@@ -122,7 +122,8 @@ class SttTracker:
         measured = new[:, VELOCITY_VALID] > 0
         belief = np.concatenate([torch.sigmoid(estimate.exists).numpy().astype(np.float64), birth])
         seen_now = np.concatenate([matched, np.ones(born, dtype=bool)])
-        shown = np.flatnonzero(belief >= np.where(seen_now, life.report, life.report_unseen))
+        least = np.concatenate([np.where(matched, life.report, life.report_unseen), np.full(born, life.report_new)])
+        shown = np.flatnonzero(belief >= least)
         estimated = np.concatenate([now.counts[:count] >= 2, np.zeros(born, dtype=bool)])
         known = estimated | np.concatenate([np.zeros(count, dtype=bool), measured])
         boxes = np.concatenate([boxes, first])
