@@ -10,7 +10,7 @@ from drive.dynamics.idm import IdmParameters
 from drive.geometry.angles import wrap_angle
 from drive.plans.corridor import advance_along, idm_numbers, idm_one, nearest_ahead, place_on, project
 from drive.plans.plan import Plan, to_ego
-from drive.plans.planner import Observation
+from drive.plans.planner import Observation, Planner
 from drive.samples.scene import HEADING, RED, STEP_S, VX, Route, Scene, X, Y
 
 HORIZON_S = 4.0
@@ -163,5 +163,6 @@ def _speed_limit(observation: Observation, route: Route) -> float | None:
     return float(lanes.speed_limit_mps[nearest])
 
 
-BASELINES = {p.name: p for p in (LogReplay(), Stop(), ConstantVelocity(), IdmLaneFollower())}
+_ALL: tuple[Planner, ...] = (LogReplay(), Stop(), ConstantVelocity(), IdmLaneFollower())
+BASELINES: dict[str, Planner] = {planner.name: planner for planner in _ALL}
 """By name, as the command line takes them."""

@@ -67,7 +67,10 @@ class Observation:
 class Planner(Protocol):
     """Anything with a name that makes a plan of an observation. An exception is recorded as a failed drive."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """How results name it."""
+        ...
 
     def plan(self, observation: Observation) -> Plan:
         """The plan at this instant."""

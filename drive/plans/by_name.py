@@ -1,0 +1,40 @@
+"""Planners as a command line names them."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+
+from drive.errors import UserError
+from drive.plans.baselines import BASELINES
+from drive.plans.planner import Planner
+
+
+def find_planner(name: str) -> Planner:
+    """A baseline by its name, or ``package.module:thing``: a planner, or something that makes one without arguments.
+
+    Modules in the folder that the command runs in are found too.
+
+    Raises:
+        UserError: neither; what it names is no planner.
+    """
+    if name in BASELINES:
+        return BASELINES[name]
+    module, colon, thing = name.partition(":")
+    if not colon or not module or not thing:
+        known = ", ".join(BASELINES)
+        raise UserError(f"planner {name!r}", f"is none of {known}", "name one of them, or yours as module:name")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), thing)
+        made = found() if inspect.isclass(found) or inspect.isfunction(found) else found
+    except Exception as error:  # somebody's module can fail in any way
+        what = f"cannot be loaded ({type(error).__name__}: {error})"
+        raise UserError(f"planner {name!r}", what, "mend the module, or name another") from error
+    if not isinstance(made, Planner):
+        what = f"is a {type(made).__name__} without a name and plan(observation)"
+        raise UserError(f"planner {name!r}", what, "see drive.plans.planner")
+    return made

@@ -1,0 +1,122 @@
+"""Drives in many scenes: batches of them side by side, in this process or in several."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from drive.errors import UserError
+from drive.logs.store import Log
+from drive.plans.by_name import find_planner
+from drive.plans.planner import Planner
+from drive.rollouts.config import SimulationConfig
+from drive.rollouts.filters import SceneFilter
+from drive.rollouts.rollout import Rollout, not_simulated
+from drive.rollouts.simulate import simulate
+from drive.samples.scene import Scene
+from drive.samples.scene_load import SceneConfig, load_scene
+from drive.samples.workers import end_with_parent
+
+KILLED = "the simulating process died (out of memory? a crash of the planner?)"
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """One scene to drive in: a log's folder and a start in seconds after its first instant."""
+
+    log: Path
+    start: float
+
+    @property
+    def name(self) -> str:
+        """The scene's name."""
+        return f"{self.log.name}@{round(self.start * 10)}"
+
+
+@dataclass(frozen=True)
+class Drives:
+    """A batch's results: what was driven, and what the filter left out (name, why)."""
+
+    rollouts: tuple[Rollout, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class SimulationWork:
+    """Drives a batch of scenes when it is called. The same in every process.
+
+    Attributes:
+        planner: as the command line names it (drive.plans.by_name).
+    """
+
+    planner: str
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    filter: SceneFilter = field(default_factory=SceneFilter)
+
+    def __call__(self, specs: Sequence[SceneSpec]) -> Drives:
+        planner = _planner(self.planner)
+        scenes: list[Scene] = []
+        broken: dict[str, Rollout] = {}
+        left_out = []
+        for spec in specs:
+            try:
+                scene = load_scene(_log(spec.log), spec.start, self.scene)
+            except UserError as error:
+                broken[spec.name] = not_simulated(spec.name, spec.log.name, planner.name, str(error))
+                continue
+            if why := self.filter.refuses(scene):
+                left_out.append((scene.name, why))
+            else:
+                scenes.append(scene)
+        driven = {r.scene: r for r in simulate(scenes, planner, self.simulation)} | broken
+        return Drives(tuple(driven[s.name] for s in specs if s.name in driven), tuple(left_out))
+
+
+@lru_cache(maxsize=1)
+def _planner(name: str) -> Planner:
+    return find_planner(name)
+
+
+@lru_cache(maxsize=2)
+def _log(path: Path) -> Log:
+    return Log.open(path)
+
+
+def drive_all(work: SimulationWork, specs: Sequence[SceneSpec], *, jobs: int = 1, batch: int = 32) -> Iterator[Drives]:
+    """Drive in all scenes, ``batch`` of them side by side, in ``jobs`` processes (1: in this one). Yields batches as
+    they end. Where a process dies, the scenes that were in flight are driven again, each in a process of its own: the
+    one that kills its process again is recorded as failed, the others are not lost."""
+    batches = [specs[i : i + batch] for i in range(0, len(specs), batch)]
+    if jobs == 1:
+        yield from map(work, batches)
+        return
+    waiting, alone = list(reversed(batches)), list[Sequence[SceneSpec]]()
+    while waiting or alone:
+        single = not waiting
+        flying: dict[Future[Drives], Sequence[SceneSpec]] = {}
+        queue, most = (alone, 1) if single else (waiting, jobs)
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(most, mp_context=context, initializer=end_with_parent) as pool:
+            try:
+                while queue or flying:
+                    while queue and len(flying) < most:
+                        specs = queue.pop()
+                        flying[pool.submit(work, specs)] = specs
+                    done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        drives = future.result()
+                        del flying[future]
+                        yield drives
+            except BrokenProcessPool:
+                lost = [spec for specs in flying.values() for spec in specs]
+                if single:
+                    name = _planner(work.planner).name
+                    yield Drives(tuple(not_simulated(s.name, s.log.name, name, KILLED) for s in lost))
+                else:
+                    alone += [[spec] for spec in lost]

@@ -1,0 +1,177 @@
+"""``drive simulate``: planners in closed loop on logs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+
+from drive.errors import UserError
+from drive.logs.store import Log
+from drive.plans.by_name import find_planner
+from drive.rollouts.config import SimulationConfig
+from drive.rollouts.filters import SceneFilter
+from drive.rollouts.many import Drives, SceneSpec, SimulationWork, drive_all
+from drive.rollouts.rollout import ENDS, Rollout
+from drive.rollouts.rollout_file import write_rollouts
+from drive.samples.frame_dataset import find_logs
+from drive.samples.scene_load import SceneConfig, scene_starts
+
+ROLLOUTS, SUMMARY = "rollouts.arrow", "infractions.json"
+
+
+@dataclass(frozen=True)
+class SimulateArguments:
+    """Drive planners in closed loop through converted logs: OUT/<planner>/rollouts.arrow and OUT/infractions.json.
+
+    Exit status 1 where a planner or a scene failed; each is listed, the others are driven.
+    """
+
+    logs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Logs, or folders of logs."""
+    planner: tuple[str, ...] = ("log_replay", "stop", "constant_velocity", "idm")
+    """log_replay, stop, constant_velocity, idm, or yours as module:name."""
+    out: Path = Path("runs/simulate")
+    """Folder for the results."""
+    seconds: float | None = None
+    """Length of a drive; to the log's end unless given."""
+    every: float | None = None
+    """Start again every so many seconds of a log; one drive from its beginning unless given (then --seconds tells how
+    much must follow a start)."""
+    scene: tuple[str, ...] = ()
+    """Only these scenes (<log>@<tenths>), as infractions.json names them: failed ones again."""
+    jobs: int = 1
+    """Processes."""
+    batch: int = 32
+    """Scenes side by side in a process."""
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    keep: SceneFilter = field(default_factory=SceneFilter)
+    """Which scenes to drive in."""
+
+
+def list_scenes(
+    logs: Sequence[str], *, every: float | None, seconds: float | None, names: Sequence[str] = ()
+) -> list[SceneSpec]:
+    """Scenes of logs, or those of the names among them.
+
+    Raises:
+        UserError: no logs, a name that is none of theirs.
+    """
+    paths = find_logs(list(logs))
+    if names:
+        known = {path.name: path for path in paths}
+        specs = []
+        for name in names:
+            log, _, tenths = name.rpartition("@")
+            if log not in known or not tenths.isdigit():
+                raise UserError(f"scene {name}", "no log here has this scene", "names are <log>@<tenths of a second>")
+            specs.append(SceneSpec(known[log], int(tenths) / 10))
+        return specs
+    if every is None:
+        return [SceneSpec(path, 0.0) for path in paths]
+    return [
+        SceneSpec(path, start)
+        for path in paths
+        for start in scene_starts(Log.open(path), every_s=every, future_s=seconds or 4.0)
+    ]
+
+
+def simulate_command(argv: Sequence[str]) -> int:
+    """``drive simulate``."""
+    arguments = tyro.cli(SimulateArguments, args=list(argv), prog="drive simulate")
+    if arguments.jobs < 1 or arguments.batch < 1:
+        raise UserError("--jobs, --batch", "must be at least 1", "give 1 or more")
+    planners = {name: find_planner(name).name for name in arguments.planner}
+    if len(set(planners.values())) < len(planners):
+        raise UserError("--planner", "two planners of the same name", "give them different names")
+    specs = list_scenes(arguments.logs, every=arguments.every, seconds=arguments.seconds, names=arguments.scene)
+    simulation = replace(arguments.simulation, longest_s=arguments.seconds or arguments.simulation.longest_s)
+    results: dict[str, Any] = {}
+    console = Console()
+    failed: list[Rollout] = []
+    for given, name in planners.items():
+        # A plan's 4 s after the drive's last instant are the scene's too: who scores needs them.
+        future = None if arguments.seconds is None else arguments.seconds + 5.0
+        work = SimulationWork(given, simulation, SceneConfig(future_s=future), arguments.keep)
+        drives = _drive(work, specs, arguments, name)
+        rollouts = sorted((r for d in drives for r in d.rollouts), key=lambda r: r.scene)
+        folder = arguments.out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_rollouts(folder / ROLLOUTS, rollouts)
+        left_out = sorted(pair for d in drives for pair in d.left_out)
+        results[name] = summary(rollouts) | {"left_out": [{"scene": s, "why": why} for s, why in left_out]}
+        failed += [r for r in rollouts if r.failed]
+        _print(console, name, results[name])
+    document = {"simulation": asdict(simulation), "planners": results}
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    part = arguments.out / f".{SUMMARY}.partial"
+    part.write_text(text)
+    part.replace(arguments.out / SUMMARY)
+    console.print(f"-> {arguments.out / SUMMARY}", highlight=False, soft_wrap=True)
+    for rollout in failed:
+        console.print(
+            f"failed: {rollout.planner} in {rollout.scene}: {rollout.failure}", highlight=False, soft_wrap=True
+        )
+    return 1 if failed else 0
+
+
+def _drive(work: SimulationWork, specs: Sequence[SceneSpec], arguments: SimulateArguments, name: str) -> list[Drives]:
+    drives = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=len(specs))
+        for done in drive_all(work, specs, jobs=arguments.jobs, batch=arguments.batch):
+            drives.append(done)
+            progress.advance(task, len(done.rollouts) + len(done.left_out))
+    return drives
+
+
+def summary(rollouts: Sequence[Rollout]) -> dict[str, Any]:
+    """What happened to one planner: counts, and every drive with its infractions, as JSON takes it."""
+    seconds = [s for r in rollouts for s in r.plans.seconds]
+    kinds = Counter(
+        f"{i.kind}{'' if i.at_fault else ' (not at fault)'}" for r in rollouts for i in r.infractions
+    )  # fmt: skip
+    return {
+        "drives": len(rollouts),
+        "failed": sum(r.failed for r in rollouts),
+        "seconds_driven": round(sum(max(len(r.ego) - 1, 0) for r in rollouts) * 0.1, 1),
+        "plans": len(seconds),
+        "plan_ms_median": round(float(np.median(seconds)) * 1e3, 3) if seconds else None,
+        "plan_ms_worst": round(max(seconds) * 1e3, 3) if seconds else None,
+        "ends": {end: count for end in ENDS if (count := sum(r.end == end for r in rollouts))},
+        "infractions": dict(sorted(kinds.items())),
+        "scenes": [_scene(r) for r in rollouts],
+    }
+
+
+def _scene(rollout: Rollout) -> dict[str, Any]:
+    return {
+        "scene": rollout.scene,
+        "end": rollout.end,
+        "failure": rollout.failure,
+        "seconds": round(max(len(rollout.ego) - 1, 0) * 0.1, 1),
+        "progress_m": round(float(rollout.along_m[-1] - rollout.along_m[0]), 3) if rollout.route_known else None,
+        "road_known": rollout.road_known,
+        "infractions": [
+            {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(i).items()} for i in rollout.infractions
+        ],
+    }
+
+
+def _print(console: Console, name: str, counts: dict[str, Any]) -> None:
+    wrong = ", ".join(f"{kind} {count}" for kind, count in counts["infractions"].items()) or "no infraction"
+    left = f", {len(counts['left_out'])} left out" if counts["left_out"] else ""
+    console.print(
+        f"{name}: {counts['drives']} drives{left}, {counts['failed']} failed, "
+        f"{counts['seconds_driven']:.0f} s; {wrong}",
+        highlight=False,
+        soft_wrap=True,
+    )
