@@ -1,6 +1,6 @@
 """nuPlan's closed-loop score, and the PDM score, of simulated drives worked out by hand.
 
-A straight road along x, two lanes of 3.5 m, speed limit 10 m/s; the log's driver goes 8 m/s in the right one for 8 s.
+The street of `pdm_street`; its driver goes 8 m/s in the right lane for 10 s.
 """
 
 from __future__ import annotations
@@ -13,61 +13,11 @@ import pytest
 from drive.dynamics.vehicle import Vehicle
 from drive.rollouts.infractions import Infraction
 from drive.rollouts.rollout import PlanRecord, Rollout, not_simulated
-from drive.samples.scene import DRIVABLE, LANE, Actors, Lights, Route, Scene, SceneMap
+from drive.samples.scene import Actors, Scene, SceneMap
 from drive.scores.nuplan import nuplan_score
 from drive.scores.pdm_config import PdmConfig
 from drive.scores.pdm_rollout import score_rollout
-
-INSTANTS = 81
-TIME = np.arange(INSTANTS) * 0.1
-
-
-def going(speed: float, y: float = -1.75) -> np.ndarray:
-    states = np.zeros((INSTANTS, 11))
-    states[:, 0], states[:, 1], states[:, 3] = speed * TIME, y, speed
-    return states
-
-
-def cars(*rows: tuple[float, float, float]) -> Actors:
-    """x now, y, speed along x; 4 by 2 m."""
-    A = len(rows)
-    given = np.array(rows, float).reshape(A, 3)
-    box, velocity = np.zeros((A, INSTANTS, 5)), np.zeros((A, INSTANTS, 2))
-    box[..., 0], box[..., 1] = given[:, :1] + given[:, 2:] * TIME, given[:, 1:2]
-    box[..., 2], box[..., 3] = 4.0, 2.0
-    velocity[..., 0] = given[:, 2:]
-    return Actors(box, velocity, np.ones((A, INSTANTS), bool), np.zeros(A, np.int64),
-                  tuple(f"car{a}" for a in range(A)), np.zeros((A, INSTANTS)))  # fmt: skip
-
-
-def street(actors: Actors, limit: bool = True) -> Scene:
-    rings = [np.array([[-50, a], [200, a], [200, b], [-50, b]], float) for a, b in ((-3.5, 3.5), (-3.5, 0), (0, 3.5))]
-    lines = np.array([[-50, -1.75], [200, -1.75], [200, 1.75], [-50, 1.75]])
-    none = np.zeros(0, np.int64)
-    scene_map = replace(
-        SceneMap.empty(),
-        vertices=np.concatenate(rings),
-        ring_offsets=np.array([0, 4, 8, 12]),
-        polygon_offsets=np.arange(4),
-        polygon_layer=np.array([DRIVABLE, LANE, LANE], np.uint8),
-        polygon_lane=np.array([-1, 0, 1]),
-        lane_vertices=lines,
-        lane_offsets=np.array([0, 2, 4]),
-        lane_ids=("right", "left"),
-        lane_is_connector=np.zeros(2, bool),
-        successor_offsets=np.zeros(3, np.int64),
-        successors=none,
-        predecessor_offsets=np.zeros(3, np.int64),
-        predecessors=none,
-        left=np.full(2, -1),
-        right=np.full(2, -1),
-        speed_limit_mps=np.full(2, 10.0),
-        speed_limit_valid=np.full(2, limit),
-        drivable_from="polygons",
-    )
-    route = Route(np.array([0]), np.array([True, False]), lines[:2], np.array([0.0, 250.0]))
-    return Scene("street@0", "street", np.arange(INSTANTS) * 10**8, 0, np.zeros(2), going(8.0), np.ones(INSTANTS, bool),
-                 np.zeros(INSTANTS), Vehicle(), actors, scene_map, route, Lights.none(INSTANTS))  # fmt: skip
+from tests.scores.pdm_street import cars, going, street
 
 
 def drive(scene: Scene, ego: np.ndarray, *infractions: Infraction) -> Rollout:
@@ -85,7 +35,7 @@ def contact(kind: str, step: int, at_fault: bool, token: str = "car0") -> Infrac
 def test_as_the_log() -> None:
     scene = street(cars())
     score = nuplan_score(scene, drive(scene, going(8.0)))
-    assert (score.score, score.progress_m, score.expert_m) == (1.0, pytest.approx(64.0), pytest.approx(64.0))
+    assert (score.score, score.progress_m, score.expert_m) == (1.0, pytest.approx(80.0), pytest.approx(80.0))
     assert (score.least_ttc_s, score.unjudged, score.at_fault) == (np.inf, (), (0, 0, 0))
 
 
@@ -107,7 +57,7 @@ def test_little_and_negative_progress() -> None:
     assert nuplan_score(scene, drive(scene, going(1.7))).making_progress == 1.0
     assert nuplan_score(scene, drive(scene, going(-0.1))).progress == 0.0
     standing = nuplan_score(scene, drive(scene, going(0.0)))
-    assert standing.progress == pytest.approx(0.1 / 64)
+    assert standing.progress == pytest.approx(0.1 / 80)
     assert standing.score == 0.0
 
 
@@ -126,7 +76,7 @@ def test_wrong_way() -> None:
 
 def test_collisions_by_class() -> None:
     """One with a road user is too many; of things one costs half; not by own fault none."""
-    scene = street(cars((500.0, 0.0, 0.0)))
+    scene = street(cars((250.0, 0.0, 0.0)))
     ego = going(8.0)
 
     def left(*infractions: Infraction) -> float:
@@ -143,10 +93,10 @@ def test_time_to_collision() -> None:
     """Behind a car as fast as the ego there is none; behind a slower one the gap that is left over the difference."""
     near = street(cars((4.049 + 2.5 + 2, -1.75, 8.0)))
     assert nuplan_score(near, drive(near, going(8.0))).ttc == 1.0
-    slow = street(cars((4.049 + 18.2 + 2, -1.75, 6.0)))  # 2.2 m are left after 8 s: 1.1 s at 2 m/s
+    slow = street(cars((4.049 + 22.2 + 2, -1.75, 6.0)))  # 2.2 m are left after 10 s: 1.1 s at 2 m/s
     score = nuplan_score(slow, drive(slow, going(8.0)))
     assert (score.least_ttc_s, score.ttc) == (pytest.approx(1.1), 1.0)
-    tight = street(cars((4.049 + 17.6 + 2, -1.75, 6.0)))  # 1.6 m: 0.8 s
+    tight = street(cars((4.049 + 21.6 + 2, -1.75, 6.0)))  # 1.6 m: 0.8 s
     score = nuplan_score(tight, drive(tight, going(8.0)))
     assert (score.least_ttc_s, score.ttc) == (pytest.approx(0.8), 0.0)
     assert score.score == pytest.approx(11 / 16)
