@@ -237,14 +237,16 @@ def place_in_camera(tracks: TrackSet, truth: KittiMotTruth, place: str = "tracks
     order = order[frame[order] >= 0]
     frame = frame[order]
     log = truth.log_of[frame]
-    boxes = np.zeros((len(frame), 9))
-    image = np.zeros((len(frame), 4))
-    for row in np.unique(frame):
+    boxes = tracks.boxes[order].astype(np.float64)
+    moved = (truth.global_from_ego != np.eye(4)).any(axis=(1, 2))
+    for row in np.unique(frame[moved[frame]]):
         rows = slice(*np.searchsorted(frame, [row, row + 1]))
-        number = truth.log_of[row]
-        ego = transform_boxes(np.linalg.inv(truth.global_from_ego[row]), tracks.boxes[order[rows]])
-        boxes[rows] = _to_level(ego, truth.camera_from_ego[number])
-        image[rows] = _image_boxes(boxes[rows], truth.projection[number], truth.image_size[number])
+        boxes[rows] = transform_boxes(np.linalg.inv(truth.global_from_ego[row]), boxes[rows])
+    image = np.zeros((len(frame), 4))
+    for number in np.unique(log):
+        mine = log == number
+        boxes[mine] = _to_level(boxes[mine], truth.camera_from_ego[number])
+        image[mine] = _image_boxes(boxes[mine], truth.projection[number], truth.image_size[number])
     key = np.stack([log, tracks.ids[order]], axis=1)
     track = np.unique(key, axis=0, return_inverse=True)[1].reshape(-1)
     kind = names[tracks.labels[order]].tolist()

@@ -14,6 +14,8 @@ import data_tools.kitti_tracking as kitti_tracking
 from data_tools.kitti.frames import boxes_of_camera
 from data_tools.kitti_tracking.detections import kitti_ego_from_camera
 from drive.errors import UserError
+from drive.geometry.box import transform_boxes
+from drive.geometry.rigid import from_translation_rotation, quaternion_from_yaw
 from drive.runs import score_command
 from drive.samples.classes import ClassMap
 from drive.score_tracks import is_tracking, score_tracking
@@ -208,6 +210,11 @@ def test_kitti_logs_give_back_the_text(kitti: tuple[Path, TrackSet]) -> None:
     assert missing == []
     np.testing.assert_allclose(placed.boxes, found.boxes, atol=1e-9)
     assert placed.kind == found.kind
+    pose = from_translation_rotation(np.array([300.0, -20.0, 1.0]), quaternion_from_yaw(0.3))
+    moved = replace(tracks, boxes=transform_boxes(pose, tracks.boxes))
+    again = place_in_camera(moved, replace(truth, global_from_ego=np.tile(pose, (30, 1, 1))))[0]
+    np.testing.assert_allclose(again.boxes[:, :6], found.boxes[:, :6], atol=1e-9)
+    np.testing.assert_allclose(np.cos(again.boxes[:, 6] - found.boxes[:, 6]), 1.0, atol=1e-12)
     # The log keeps the labels that are no DontCare in the order of the frames; each is there exactly.
     order = np.lexsort((labels.track, labels.frame))
     own = np.lexsort((truth.labels.track, truth.labels.frame))
