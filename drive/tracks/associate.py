@@ -1,7 +1,7 @@
 """Which track belongs to which detection: all classes in one call, each with its own cost, limit and algorithm.
 
-Tracks and detections are handed over sorted by class, so that each class is one problem of ops.assignment. The compiled
-kernels of ops are called directly: at a few hundred boxes the checks of their public functions take longer than they.
+Tracks and detections are handed over sorted by class, so that each class is one problem of ops.assignment. All is one
+compiled step on the kernels of ops: at a few hundred boxes ten calls from Python take longer than the work.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numba import njit
 
-from drive.geometry.box import HEIGHT, LENGTH, WIDTH, X, Z
-from ops.assignment import cpu as assignment
+from drive.geometry.box import LENGTH, WIDTH, X, Z
+from ops.assignment.cpu import FREE, candidates_of, greedy, optimal
 from ops.rotated_iou.cpu import prepare
 from ops.rotated_iou.hull import row_giou
 
@@ -81,132 +81,109 @@ def match(
 
     Both must be sorted by label.
     """
-    pairs = _pairs(rules, tracks, track_labels, detections, detection_labels)
-    problems = np.searchsorted(track_labels, np.arange(len(rules.most) + 1))
-    detection_of = np.full(len(tracks), -1)
-    for greedy in (False, True):
-        if (rules.greedy == greedy).any():
-            offsets, column, cost = _of_classes(rules.greedy == greedy, track_labels, *pairs)
-            order = np.zeros(0, np.int64) if greedy else None
-            found = assignment.assign(problems, offsets, column, cost, len(detections), order, threads=1)
-            detection_of = np.maximum(detection_of, found[0])
-    return _refused(rules, detection_of, track_labels, len(detections), *pairs)
+    classes = np.arange(len(rules.most) + 1)
+    of_tracks, of_detections = np.searchsorted(track_labels, classes), np.searchsorted(detection_labels, classes)
+    given = tracks, of_tracks, detections, of_detections
+    detection_of, paid = _matched(*given, rules.giou, rules.most, rules.greedy, rules.refuse_late)
+    track = np.flatnonzero(detection_of >= 0)
+    detection = detection_of[track]
+    free = np.full(len(detections), True)
+    free[detection] = False
+    unmatched = np.flatnonzero(free)
+    if not rules.refuse_late:
+        return Matched(track, detection, unmatched)
+    label, paid = track_labels[track], paid[track]
+    bad = paid > rules.most[label]
+    rank = np.lexsort((detection[bad], np.where(rules.greedy[label], paid, 0.0)[bad], label[bad]))
+    return Matched(track[~bad], detection[~bad], np.concatenate([unmatched, detection[bad][rank]]))
 
 
 def near_any(
     rules: Rules, tracks: np.ndarray, track_labels: np.ndarray, detections: np.ndarray, detection_labels: np.ndarray
 ) -> np.ndarray:
     """bool [N]: tracks with a detection within the limit, whichever other track has it too. Arguments as `match`."""
-    offsets, _, cost = _pairs(rules, tracks, track_labels, detections, detection_labels)
-    within = np.concatenate([[0], np.cumsum(cost <= np.repeat(rules.most[track_labels], np.diff(offsets)))])
-    return within[offsets[1:]] > within[offsets[:-1]]
-
-
-def _pairs(
-    rules: Rules, tracks: np.ndarray, track_labels: np.ndarray, detections: np.ndarray, detection_labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(offsets [N + 1], detection [E], cost [E]) of the pairs of each track that may be matched."""
     classes = np.arange(len(rules.most) + 1)
-    by_giou = rules.giou[track_labels]
-    if rules.refuse_late:
-        gate = np.full(len(tracks), np.inf)
-    else:
-        reach = _giou_reach(rules, tracks, track_labels, detections, detection_labels)
-        gate = np.where(by_giou, reach, rules.most[track_labels])
-    offsets, column, distance = assignment.candidates(
-        np.ascontiguousarray(tracks[:, X:Z]),
-        np.ascontiguousarray(detections[:, X:Z]),
-        gate,
-        np.zeros((0, 2, 2)),
-        -1,
-        np.searchsorted(track_labels, classes),
-        np.searchsorted(detection_labels, classes),
-        threads=1,
-    )
-    most = np.full(len(tracks), np.inf) if rules.refuse_late else rules.most[track_labels]
-    return _judged(offsets, column, distance, tracks, detections, by_giou, most)
+    of_tracks, of_detections = np.searchsorted(track_labels, classes), np.searchsorted(detection_labels, classes)
+    offsets, _, _ = _pairs(tracks, of_tracks, detections, of_detections, rules.giou, rules.most, False)
+    return offsets[1:] > offsets[:-1]
 
 
 @njit(cache=True, nogil=True)
-def _judged(offsets, column, distance, tracks, detections, by_giou, most):  # type: ignore[no-untyped-def]
-    """The pairs that cost at most ``most`` [N], with their cost: minus the GIoU, or the distance in 3D."""
-    a, reach_a = prepare(tracks, True)
-    b, reach_b = prepare(detections, True)
-    x, y = np.empty(8), np.empty(8)
-    kept, used = np.zeros_like(offsets), 0
-    out_column, out_cost = np.empty_like(column), np.empty_like(distance)
+def _matched(tracks, of_tracks, detections, of_detections, giou, most, by_cost, late):  # type: ignore[no-untyped-def]
+    """(detection of each track or FREE, cost of that pair)."""
+    offsets, column, cost = _pairs(tracks, of_tracks, detections, of_detections, giou, most, late)
+    detection_of, track_of = np.full(len(tracks), FREE, np.int64), np.full(len(detections), FREE, np.int64)
+    no_order, paid = np.empty(0, np.int64), np.zeros(len(tracks))
+    for k in range(len(most)):
+        if by_cost[k]:
+            greedy(k, k + 1, of_tracks, offsets, column, cost, no_order, track_of, detection_of)
+        else:
+            optimal(k, k + 1, of_tracks, offsets, column, cost, track_of, detection_of)
     for i in range(len(tracks)):
         for e in range(offsets[i], offsets[i + 1]):
-            j = column[e]
-            if by_giou[i]:
-                cost = -row_giou(a, reach_a, i, b, reach_b, j, x, y)
-            else:
-                cost = np.hypot(distance[e], tracks[i, Z] - detections[j, Z])
-            if cost <= most[i]:
-                out_column[used], out_cost[used] = j, cost
-                used += 1
-        kept[i + 1] = used
-    return kept, out_column[:used], out_cost[:used]
+            if column[e] == detection_of[i]:
+                paid[i] = cost[e]
+    return detection_of, paid
 
 
 @njit(cache=True, nogil=True)
-def _of_classes(wanted, track_labels, offsets, column, cost):  # type: ignore[no-untyped-def]
-    """The pairs of the classes ``wanted`` bool [K] only."""
-    kept, used = np.zeros_like(offsets), 0
-    out_column, out_cost = np.empty_like(column), np.empty_like(cost)
-    for i in range(len(track_labels)):
-        if wanted[track_labels[i]]:
-            for e in range(offsets[i], offsets[i + 1]):
-                out_column[used], out_cost[used] = column[e], cost[e]
-                used += 1
-        kept[i + 1] = used
-    return kept, out_column[:used], out_cost[:used]
+def _pairs(tracks, of_tracks, detections, of_detections, giou, most, late):  # type: ignore[no-untyped-def]
+    """(offsets [N + 1], detection [E], cost [E]): the pairs of each track within the limit, or where ``late`` all.
+
+    The cost is minus the GIoU where ``giou`` [K], else the distance in 3D.
+    """
+    N = len(tracks)
+    gate, offsets = np.full(N, np.inf), np.zeros(N + 1, np.int64)
+    for k in range(0 if late else len(most)):
+        first, last = of_tracks[k], of_tracks[k + 1]
+        if giou[k]:
+            found = detections[of_detections[k] : of_detections[k + 1]]
+            gate[first:last] = _giou_reach(tracks[first:last], found, -most[k])
+        else:
+            gate[first:last] = most[k]
+    here, there = tracks[:, X:Z].copy(), detections[:, X:Z].copy()
+    no_covariance = np.empty((0, 2, 2))
+    column, cost, _ = candidates_of(
+        0, len(most), here, there, gate, no_covariance, -1, of_tracks, of_detections, offsets[1:]
+    )
+    a, reach_a = prepare(tracks, True)
+    b, reach_b = prepare(detections, True)
+    corner_x, corner_y = np.empty(8), np.empty(8)
+    first, used = 0, 0
+    for k in range(len(most)):
+        for i in range(of_tracks[k], of_tracks[k + 1]):
+            count = offsets[i + 1]
+            for e in range(first, first + count):
+                j = column[e]
+                if giou[k]:
+                    paid = -row_giou(a, reach_a, i, b, reach_b, j, corner_x, corner_y)
+                else:
+                    paid = np.hypot(cost[e], tracks[i, Z] - detections[j, Z])
+                if late or paid <= most[k]:
+                    column[used], cost[used] = j, paid
+                    used += 1
+            first += count
+            offsets[i + 1] = used
+    return offsets, column[:used], cost[:used]
 
 
-def _refused(
-    rules: Rules,
-    detection_of: np.ndarray,
-    track_labels: np.ndarray,
-    detections: int,
-    offsets: np.ndarray,
-    column: np.ndarray,
-    cost: np.ndarray,
-) -> Matched:
-    """The matches, without those that cost too much (only with ``refuse_late`` are there any)."""
-    track = np.flatnonzero(detection_of >= 0)
-    detection = detection_of[track]
-    free = np.full(detections, True)
-    free[detection] = False
-    unmatched = np.flatnonzero(free)
-    if not rules.refuse_late:
-        return Matched(track, detection, unmatched)
-    row = np.repeat(np.arange(len(detection_of)), np.diff(offsets))
-    of_match = np.empty(len(detection_of))
-    mine = detection_of[row] == column
-    of_match[row[mine]] = cost[mine]
-    label, paid = track_labels[track], of_match[track]
-    bad = paid > rules.most[label]
-    rank = np.lexsort((detection[bad], np.where(rules.greedy[label], paid, 0.0)[bad], label[bad]))
-    return Matched(track[~bad], detection[~bad], np.concatenate([unmatched, detection[bad][rank]]))
-
-
-def _giou_reach(
-    rules: Rules, tracks: np.ndarray, track_labels: np.ndarray, detections: np.ndarray, detection_labels: np.ndarray
-) -> np.ndarray:
-    """Metres from each track beyond which no detection of its class can have a GIoU within the limit.
+@njit(cache=True, nogil=True)
+def _giou_reach(tracks, detections, least):  # type: ignore[no-untyped-def]
+    """Metres from each track beyond which no detection can have a GIoU of ``least`` or more.
 
     Boxes that do not touch have GIoU = U / C - 1. Seen from above, the hull C holds the trapezium between the two
     chords across the line of the centres, each at least as long as its box is narrow, and is as high as the higher box:
-    C >= H d (n_a + n_b) / 2, while U <= H (A_a + A_b). So d <= 2 (A_a + A_b) / ((1 + least GIoU) (n_a + n_b)).
+    C >= H d (n_a + n_b) / 2, while U <= H (A_a + A_b). So d <= 2 (A_a + A_b) / ((1 + least) (n_a + n_b)).
     """
-    classes = len(rules.most)
-    area, reach, narrow = np.zeros(classes), np.zeros(classes), np.full(classes, np.inf)
-    np.maximum.at(area, detection_labels, detections[:, LENGTH] * detections[:, WIDTH])
-    np.maximum.at(reach, detection_labels, np.hypot(detections[:, LENGTH], detections[:, WIDTH]))
-    np.minimum.at(narrow, detection_labels, detections[:, LENGTH:HEIGHT].min(axis=1))
-    length, width, of = tracks[:, LENGTH], tracks[:, WIDTH], track_labels
-    touching = (np.hypot(length, width) + reach[of]) / 2
-    spread = (1.0 - rules.most)[of] * (np.minimum(length, width) + narrow[of])
-    with np.errstate(divide="ignore"):
-        apart = np.where(spread > 0, 2 * (length * width + area[of]) / spread, np.inf)
-    return np.maximum(touching, apart)
+    area, reach, narrow = 0.0, 0.0, np.inf
+    for j in range(len(detections)):
+        length, width = detections[j, LENGTH], detections[j, WIDTH]
+        area, narrow = max(area, length * width), min(narrow, length, width)
+        reach = max(reach, np.hypot(length, width))
+    out = np.empty(len(tracks))
+    for i in range(len(tracks)):
+        length, width = tracks[i, LENGTH], tracks[i, WIDTH]
+        spread = (1 + least) * (min(length, width) + narrow)
+        apart = 2 * (length * width + area) / spread if spread > 0 else np.inf
+        out[i] = max((np.hypot(length, width) + reach) / 2, apart)
+    return out

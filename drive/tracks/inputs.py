@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from drive.errors import UserError
 from drive.geometry.box import HEIGHT, LENGTH, VX, YAW
@@ -30,8 +31,20 @@ def usable(detections: FrameDetections, classes: int) -> np.ndarray:
     labels, boxes = detections.labels, detections.boxes
     if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
         raise ValueError(f"labels must lie in 0..{classes - 1}, got {labels.min()}..{labels.max()}")
-    good = (np.abs(boxes[:, : YAW + 1]) <= LARGEST).all(axis=1)
-    return good & (boxes[:, LENGTH : HEIGHT + 1] > 0).all(axis=1) & (np.abs(detections.scores) <= LARGEST)
+    return _usable(boxes, detections.scores)
+
+
+@njit(cache=True, nogil=True)
+def _usable(boxes, scores):  # type: ignore[no-untyped-def]
+    good = np.empty(len(scores), np.bool_)
+    for n in range(len(scores)):
+        fine = abs(scores[n]) <= LARGEST
+        for d in range(YAW + 1):
+            fine &= abs(boxes[n, d]) <= LARGEST
+        for d in range(LENGTH, HEIGHT + 1):
+            fine &= boxes[n, d] > 0
+        good[n] = fine
+    return good
 
 
 def measured_velocity(detections: FrameDetections) -> np.ndarray:

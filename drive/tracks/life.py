@@ -49,8 +49,19 @@ class Life:
 
 
 def take(state: State, rows: np.ndarray) -> State:
-    """A state (a dataclass of numbers and of arrays with a row a track) with the tracks at ``rows`` (mask, indices)."""
+    """A state (a dataclass of numbers and of arrays with a row a track) with the tracks at ``rows`` (mask or indices).
+
+    Where these are all tracks in their order, the state itself: nothing is copied.
+    """
     given: Any = state
-    arrays = {f.name: v[rows] for f in fields(given) if isinstance(v := getattr(given, f.name), np.ndarray)}
-    cut: State = replace(given, **arrays)
+    names = [f.name for f in fields(given) if isinstance(getattr(given, f.name), np.ndarray)]
+    count = len(getattr(given, names[0]))
+    if rows.all() if rows.dtype == bool else (len(rows) == count and (rows == np.arange(count)).all()):
+        return state
+    cut: State = replace(given, **{name: getattr(given, name)[rows] for name in names})
     return cut
+
+
+def join(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Rows of live tracks and, after them, of new ones; ``old`` itself where there are none."""
+    return np.concatenate([old, new]) if len(new) else old

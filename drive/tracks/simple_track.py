@@ -24,7 +24,7 @@ from drive.tracks import parameters
 from drive.tracks.associate import Rules, match, near_any
 from drive.tracks.box_filter import BoxFilter
 from drive.tracks.inputs import seconds_since, usable
-from drive.tracks.life import Clock, Life, take
+from drive.tracks.life import Clock, Life, join, take
 from drive.tracks.parameters import SimpleTrackClass
 from drive.tracks.suppress import kept_by_iou_3d
 from drive.tracks.track import FrameDetections, TrackedFrame
@@ -180,17 +180,17 @@ class SimpleTrack:
             now_ns,
             state.next_id + count,
             state.left_out + left_out,
-            np.concatenate([old.ids, np.arange(state.next_id, state.next_id + count)]),
-            np.concatenate([old.labels, labels[new]]),
-            np.concatenate([hits, np.ones(count, np.int64)]),
-            np.concatenate([misses, np.zeros(count, np.int64)]),
-            np.concatenate([seen_ns, np.full(count, now_ns)]),
-            np.concatenate([last, scores[new]]),
-            np.concatenate([mean, new_mean]),
-            np.concatenate([covariance, new_covariance]),
+            join(old.ids, np.arange(state.next_id, state.next_id + count)),
+            join(old.labels, labels[new]),
+            join(hits, np.ones(count, np.int64)),
+            join(misses, np.zeros(count, np.int64)),
+            join(seen_ns, np.full(count, now_ns)),
+            join(last, scores[new]),
+            join(mean, new_mean),
+            join(covariance, new_covariance),
         )
-        shown = np.concatenate([matched, np.ones(count, dtype=bool)])
-        return self._reported(now, shown, np.concatenate([detection, rows[new]]))
+        shown = join(matched, np.ones(count, dtype=bool))
+        return self._reported(now, shown, join(detection, rows[new]))
 
     def _kept(
         self,

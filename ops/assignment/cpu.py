@@ -111,7 +111,8 @@ def _in_problem(rows, columns, gate, covariance, angle, r0, r1, c0, c1, counts, 
 
 
 @njit(cache=True, nogil=True)
-def _candidates(start, stop, rows, columns, gate, covariance, angle, row_offsets, column_offsets, counts):  # type: ignore[no-untyped-def]
+def candidates_of(start, stop, rows, columns, gate, covariance, angle, row_offsets, column_offsets, counts):  # type: ignore[no-untyped-def]
+    """(column, cost, -1 or the row that is bad) of problems start..stop; counts [N] grows by each row's candidates."""
     size = 4 * (row_offsets[stop] - row_offsets[start]) + 16
     state = (np.empty(size, np.int64), np.empty(size), 0)
     for b in range(start, stop):
@@ -160,7 +161,7 @@ def candidates(
     results = {}
 
     def part(start: int, stop: int) -> None:
-        results[start] = _candidates(
+        results[start] = candidates_of(
             start, stop, rows, columns, gate, covariance, angle, row_offsets, column_offsets, counts[1:]
         )
 
@@ -180,7 +181,7 @@ def candidates(
 
 
 @njit(cache=True, nogil=True)
-def _optimal(start, stop, problems, offsets, column, cost, row_of, column_of):  # type: ignore[no-untyped-def]
+def optimal(start, stop, problems, offsets, column, cost, row_of, column_of):  # type: ignore[no-untyped-def]
     """Problems start..stop: rows problems[b]:problems[b + 1]. Fills column_of [N], row_of [M] (FREE at the start).
 
     Every row also has a column of its own that costs more than any set of candidates, so that each matched row counts
@@ -261,7 +262,7 @@ def _optimal(start, stop, problems, offsets, column, cost, row_of, column_of):  
 
 
 @njit(cache=True, nogil=True)
-def _greedy(start, stop, problems, offsets, column, cost, order, row_of, column_of):  # type: ignore[no-untyped-def]
+def greedy(start, stop, problems, offsets, column, cost, order, row_of, column_of):  # type: ignore[no-untyped-def]
     """By rows in `order` (each takes its cheapest free candidate), or by all candidates from the cheapest up."""
     if order.size:
         for k in range(problems[start], problems[stop]):
@@ -300,7 +301,7 @@ def assign(
     parts = threading.balanced_parts(problems, threads, 2048.0)
     given = problems, offsets, column, cost
     if order is None:
-        threading.run(_optimal, parts, threads, *given, row_of, column_of)
+        threading.run(optimal, parts, threads, *given, row_of, column_of)
     else:
-        threading.run(_greedy, parts, threads, *given, order, row_of, column_of)
+        threading.run(greedy, parts, threads, *given, order, row_of, column_of)
     return column_of, row_of
