@@ -15,6 +15,7 @@ from rich.progress import track
 
 from drive.errors import UserError
 from drive.logs.store import Log
+from drive.samples.classes import ClassMap
 from drive.samples.plan_sample import HISTORY, MapLines, PlanFeatures, PlanSample, cut_lines, make_sample, with_future
 from drive.samples.plan_sample_batch import PlanBatch, collate_plans
 from drive.samples.plan_sample_raster import MapPicture, draw_map
@@ -52,6 +53,11 @@ class PlanDataConfig:
     def paste_until(self) -> float:
         """Nothing is ever pasted."""
         return 1.0
+
+    @property
+    def class_map(self) -> ClassMap:
+        """A planner has no classes: what asks for them wants a detector's run. Raises UserError."""
+        raise UserError("this run", "is a planner's and finds no boxes", "score it in closed loop: `drive simulate`")
 
 
 def scene_samples(scene: Scene, instants: Sequence[int], features: PlanFeatures) -> list[PlanSample]:
