@@ -111,8 +111,13 @@ def nuplan_score(
         unjudged += ["making_progress", "direction", "progress"]
     else:
         centre = ready.vehicle.centre
-        wrong_way(states, flags, centre, round(base.direction_window_s / base.step_s), False, 2.0, furthest, step)
-        direction = 1.0 if furthest[0] < base.direction_half_m else 0.5 if furthest[0] < base.direction_zero_m else 0.0
+        if ready.judges_direction:
+            window = round(base.direction_window_s / base.step_s)
+            wrong_way(states, flags, centre, window, False, base.direction_half_m, furthest, step)
+            least_m, most_m = base.direction_half_m, base.direction_zero_m
+            direction = 1.0 if furthest[0] < least_m else 0.5 if furthest[0] < most_m else 0.0
+        else:
+            unjudged.append("direction")
         ends = [
             along_line(s[X] + centre * np.cos(s[HEADING]), s[Y] + centre * np.sin(s[HEADING]), *ready.line[:2])
             for s in (states[0, 0], states[0, -1])

@@ -157,10 +157,13 @@ class PdmScorer:
             metres[:] = 0.0
         else:
             progress(states, rules.centre, scene.line, metres)
-            window = int(config.direction_window_s / config.step_s)
-            wrong_way(states, flags, rules.centre, window, config.second, config.direction_half_m, furthest, wrong)
-            ddc = np.where(furthest < config.direction_half_m, 1.0, 0.5)
-            ddc[furthest >= config.direction_zero_m] = 0.0
+            if scene.judges_direction:
+                window = int(config.direction_window_s / config.step_s)
+                wrong_way(states, flags, rules.centre, window, config.second, config.direction_half_m, furthest, wrong)
+                ddc = np.where(furthest < config.direction_half_m, 1.0, 0.5)
+                ddc[furthest >= config.direction_zero_m] = 0.0
+            else:
+                unjudged.append("ddc")
             if config.second:
                 needed = int(np.ceil(config.lane_keeping_s / config.step_s))
                 lane_keeping(states, flags, rules.centre, scene.line, config.lane_keeping_m, needed, lane)

@@ -127,7 +127,7 @@ class PdmConfig:
 
     @property
     def traffic_steps(self) -> int:
-        """Instants of traffic that a scene must bring: 5 s for v1.1, 4 s for v2, both with the first."""
+        """Instants of traffic that a scene must bring: 4.9 s for v1.1, 4 s for v2, both with the first."""
         return self.steps + 1 + (max(self.ttc_steps) if self.looks_beyond else 0)
 
     @property

@@ -99,6 +99,11 @@ class PdmScene:
     """Height of the ground below the ego, for road edges that run above or below others."""
     notes: tuple[str, ...] = field(default=())
 
+    @property
+    def judges_direction(self) -> bool:
+        """Whether there is a lane of the route to be off (a route may be nothing but the recorded path)."""
+        return self.line is not None and bool(self.on_route.any())
+
     def __post_init__(self) -> None:
         S, A = self.valid.shape
         wanted = {
