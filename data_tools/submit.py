@@ -256,9 +256,12 @@ def read_waymo_motion(path: Path) -> list[MotionPrediction]:
             if any(len(mode[axis]) != MOTION_POINTS for mode in modes for axis in ("center_x", "center_y")):
                 what = f"object {single.get('object_id')} has a trajectory that is not of {MOTION_POINTS} points"
                 raise UserError(path, what, "write the file again")
-            points = np.array([np.column_stack([mode["center_x"], mode["center_y"]]) for mode in modes], np.float64)
+            with np.errstate(invalid="ignore"):  # a NaN of float32 may be one that warns
+                points = np.array([np.column_stack([mode["center_x"], mode["center_y"]]) for mode in modes], np.float64)
             confidence = np.array([mode.get("confidence", 0.0) for mode in single["trajectories"]])
             name, number = scenario.get("scenario_id", ""), int(single.get("object_id", 0))
+            if not np.isfinite(points).all() or not np.isfinite(confidence).all():
+                raise UserError(path, f"object {number} of {name} has numbers that are not finite", "write it again")
             found.append(MotionPrediction(name, number, points.reshape(-1, MOTION_POINTS, 2), confidence))
     return found
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from data_tools.nuplan.sqlite import Database, number, token, whole
 from data_tools.unpickle import loads_pickle
 from drive.errors import UserError
+from drive.logs.schema import NAME_PATTERN
 
 _MEND = "copy the file again"
 _POSE = (
@@ -171,7 +172,9 @@ def read_mounts(database: Database, table: str) -> dict[str, Mount]:
     mounts = {}
     for row in database.rows(f"SELECT {names} FROM {table} ORDER BY channel"):
         channel = row[1] if isinstance(row[1], str) else ""
-        place = f"{database.path}: {table} {channel}"
+        place = f"{database.path}: {table} {channel!r}"
+        if not NAME_PATTERN.fullmatch(channel):
+            raise UserError(place, "the channel cannot name a file", _MEND)
         translation = _pickled(row[2], (3,), f"{place} translation")
         rotation = _pickled(row[3], (4,), f"{place} rotation")
         if not 0.9 < np.linalg.norm(rotation) < 1.1:

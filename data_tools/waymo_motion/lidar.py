@@ -14,7 +14,7 @@ import pyarrow as pa
 from data_tools.scenario_log import Scenario, ego_poses
 from data_tools.waymo_motion.messages import DELTA_ENCODED, FRAME_LASER_DATA
 from data_tools.waymo_perception.checks import pose_matrix, required
-from data_tools.waymo_perception.range_image import Laser, inflate
+from data_tools.waymo_perception.range_image import Laser, inflate, to_float32
 from data_tools.waymo_perception.scans import Scan, read_scan
 from data_tools.waymo_perception.sensors import add_lidars
 from data_tools.wire import WireError, decode, encode
@@ -125,7 +125,7 @@ def _scan(
             if image.shape[2] not in (3, 4):
                 raise UserError(f"{place}: {name}", f"a range image with {image.shape[2]} channels", _AGAIN)
             # The no-label-zone flag may be missing: 0 = not told.
-            message[name]["range_image"] = np.pad(image, ((0, 0), (0, 0), (0, 4 - image.shape[2]))).astype(np.float32)
+            message[name]["range_image"] = to_float32(np.pad(image, ((0, 0), (0, 0), (0, 4 - image.shape[2]))))
     if laser.name != _TURNING:
         # All pixels at the pose of the whole frame: the identity in the vehicle frame.
         for images in message.values():
@@ -139,5 +139,5 @@ def _scan(
         if pose.shape[2] != 6:
             raise UserError(place, f"pixel poses with {pose.shape[2]} channels, not 6", _AGAIN)
         pose[..., 3:] -= vehicle[:3, 3]
-        message["return1"]["pose"] = pose.astype(np.float32)
+        message["return1"]["pose"] = to_float32(pose)
     return read_scan(message, laser, ego_from_global @ home, place, needs_pose=True)

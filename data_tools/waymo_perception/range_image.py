@@ -111,6 +111,13 @@ class Returns:
         return slice(start, start + self.counts[index])
 
 
+def to_float32(values: np.ndarray) -> np.ndarray:
+    """Numbers as the data set's own float32; those of a damaged file may not fit and become infinite, without a
+    warning: whoever uses them refuses points that are not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(np.float32)
+
+
 def to_points(
     images: Sequence[np.ndarray], laser: Laser, pose: np.ndarray | None, ego_from_global: np.ndarray, place: str
 ) -> Returns:
@@ -127,7 +134,9 @@ def to_points(
             raise UserError(place, f"a range image of shape {list(image.shape)}, not [H, W, {CHANNELS}]", _AGAIN)
         if pose is not None and pose.shape != (*image.shape[:2], 6):
             raise UserError(place, f"pixel poses of shape {list(pose.shape)} for {list(image.shape)}", _AGAIN)
-    extrinsic = np.ascontiguousarray(laser.ego_from_sensor.astype(np.float32), np.float64)
+    extrinsic = np.ascontiguousarray(to_float32(laser.ego_from_sensor), np.float64)
+    if not np.isfinite(extrinsic).all():
+        raise UserError(place, "the laser's extrinsic is beyond what a float32 holds", _AGAIN)
     counts = tuple(count_returns(image) for image in images)
     total = sum(counts)
     out = Returns(

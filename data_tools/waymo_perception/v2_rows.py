@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from data_tools.waymo_perception.range_image import to_float32
 from data_tools.wire import Columns
 from drive.errors import UserError
 
@@ -103,7 +104,7 @@ def return_matrix(row: Row, kind: int, place: str, *, integers: bool) -> tuple[n
         raise UserError(place, f"return {kind} holds {values.dtype} without a shape or of a wrong type", _AGAIN)
     if integers and (values.max() >= 1 << 31 or values.min() < -(1 << 31)):
         raise UserError(place, f"return {kind} holds numbers beyond 32 bits", _AGAIN)
-    return values.astype(np.int32 if integers else np.float32), shape
+    return values.astype(np.int32) if integers else to_float32(values), shape
 
 
 def _box(row: Row, head: str, place: str) -> Row:

@@ -66,10 +66,12 @@ def points_of(batch: pa.RecordBatch, columns: int) -> np.ndarray | None:
     """Points float32 [P, columns], a read-only view where they are raw; None where the batch holds no such points."""
     if _begins_with(batch, _RAW):
         values = batch.column(0).values.to_numpy()
-        return None if len(values) % columns else values.reshape(-1, columns)
+        return None if columns == 0 or len(values) % columns else values.reshape(-1, columns)
     if not _begins_with(batch, _QUANTISED):
         return None
     try:
+        if columns < 3:
+            return None
         step = float((batch.schema.metadata or {})[b"step_m"])
         low, high, rest = (batch.column(i).values.to_numpy() for i in range(3))
         return coding.decode(low, high, rest, columns, step)
