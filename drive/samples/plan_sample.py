@@ -191,6 +191,7 @@ def make_sample(
     box, velocity, kind, rows = _near_actors(actors, here, axes, features)
     then = (actors.box[rows][:, back, :2] - here[:2]) @ axes
     seen = actors.valid[rows][:, back]
+    where = np.concatenate((then, np.ones((*seen.shape, 1))), axis=-1)
     told = np.concatenate(
         (
             box[:, :2],
@@ -199,7 +200,7 @@ def make_sample(
             velocity,
             box[:, 2:4],
             kind[:, None] == np.arange(len(ACTOR_KINDS)),
-            (np.concatenate((then, np.ones((*seen.shape, 1))), axis=-1) * seen[..., None]).reshape(len(rows), -1),
+            (where * seen[..., None]).reshape(len(rows), 3 * len(BACK)),
         ),
         axis=1,
     ).astype(np.float32)

@@ -152,7 +152,7 @@ class PlanDataset:
         """float64 [N, T, 3], the futures of those decisions that know all of it."""
         whole = [s.future for s in self.samples if s.future_valid.all()]
         shape = self.samples[0].future.shape if self.samples else (0, 3)
-        return np.array(whole, np.float64).reshape(-1, *shape)
+        return np.array(whole, np.float64).reshape(len(whole), *shape)
 
     @staticmethod
     def collate(samples: Sequence[PlanSample]) -> PlanBatch:
