@@ -8,10 +8,13 @@ export PIP_CACHE_DIR := $(CACHE)/pip
 export MPLCONFIGDIR := $(CACHE)/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo real test lint types unit gpu official soak lock install clean
+.PHONY: demo demo-full real test lint types unit gpu official soak lock install clean
 
 demo: install ## raw logs -> trained detectors -> official score -> runs/demo/report.html
 	$(BIN)/python -m configs.demo --out runs/demo
+
+demo-full: install ## the demo, longer, and STT learned on the town beside the other trackers: runs/demo-full/summary.json
+	$(BIN)/python -m configs.demo_full --out runs/demo-full
 
 real: install ## the same on real recordings (../shared/data): runs/real/summary.json
 	$(BIN)/python -m configs.real --out runs/real

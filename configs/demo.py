@@ -1,4 +1,4 @@
-"""``make demo``: a town recorded in raw nuScenes shape, converted, learned by two detectors, scored, shown.
+"""``make demo``: a town recorded in raw nuScenes shape, converted, learned by two detectors, tracked, scored, shown.
 
 Every step is a command that a user would type; this only runs them in a row and gathers their figures.
 """
@@ -6,18 +6,22 @@ Every step is a command that a user would type; this only runs them in a row and
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from configs.stages import Stages, run_command
 
 RUNS = ("pillars", "swformer")
+VAL_SPLIT = "town_val"
+TRACKED = ("amota", "amotp", "mota", "motp", "recall", "ids", "frag")  # nuScenes' figures of the summary
 
 
 @dataclass(frozen=True)
 class DemoArguments:
-    """Raw logs to trained detectors, their scores and a page to look at."""
+    """Raw logs to trained detectors and tracks, their scores and pages to look at."""
 
     out: Path = Path("runs/demo")
     """Folder of the demo; what is there already is used again."""
@@ -37,6 +41,15 @@ class DemoArguments:
 
 def demo(arguments: DemoArguments) -> None:
     """All stages; ``summary.json`` is written after each."""
+    out, figures = arguments.out, run_demo(arguments).figures
+    for name in RUNS:
+        print(f"{name:9s} car AP {figures[f'detection.{name}.car_ap']:.3f}  mAP {figures[f'detection.{name}.mAP']:.3f}")
+    print(f"ab3dmot   on {figures['tracking.detector']}: AMOTA {figures['tracking.ab3dmot.amota']:.3f}")
+    print(f"{figures['seconds.total']:.0f} s in all; open {out / 'report.html'} and {out / 'tracking.html'}")
+
+
+def run_demo(arguments: DemoArguments) -> Stages:
+    """The stages and what they found; the better detector's name is in ``tracking.detector``."""
     out, stages = arguments.out, Stages(arguments.out)
     raw, logs = out / "raw", out / "logs"
     if not (raw / "v1.0-town" / "splits.json").is_file():
@@ -54,12 +67,24 @@ def demo(arguments: DemoArguments) -> None:
         stages.run(f"score.{name}", ["drive", "score", out / name])
         stages.add(detection_figures(name, out / name))
     stages.run("report", ["drive", "view", *[out / name for name in RUNS], "--out", out / "report.html"])
-    stages.add({})
     best = max(RUNS, key=lambda name: stages.figures[f"detection.{name}.car_ap"])
-    for name in RUNS:
-        figures = stages.figures
-        print(f"{name:9s} car AP {figures[f'detection.{name}.car_ap']:.3f}  mAP {figures[f'detection.{name}.mAP']:.3f}")
-    print(f"better: {best}; {stages.figures['seconds.total']:.0f} s in all; open {out / 'report.html'}")
+    stages.add({"tracking.detector": best})
+    track(stages, "ab3dmot", out / best)
+    shutil.copyfile(out / "tracking_ab3dmot" / "report.html", out / "tracking.html")
+    return stages
+
+
+def track(stages: Stages, tracker: str, detector: Path, recipe: str = "", more: Sequence[object] = ()) -> None:
+    """A tracker on a detector's run over the scenes for scoring; its figures go to ``tracking.<tracker>.*``."""
+    folder = stages.out / f"tracking_{tracker}"
+    command = ["drive", "track", recipe or f"configs.town_{tracker}", "--logs", stages.out / "logs"]
+    inputs = ["--split", VAL_SPLIT, "--run", detector, "--out", folder, "--again"]
+    stages.run(f"track.{tracker}", [*command, *inputs, *more])
+    scores = json.loads((folder / "scores.json").read_text())
+    figures = {f"tracking.{tracker}.{name}": scores[f"nuscenes.mean.{name}"] for name in TRACKED}
+    for key in [key for key in scores if key.endswith((".amota", ".samota", ".mota", "smota.v1", "motps.velocity"))]:
+        figures[f"tracking.{tracker}.{key}"] = scores[key]
+    stages.add(figures)
 
 
 def detection_figures(name: str, run: Path) -> dict[str, object]:

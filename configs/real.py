@@ -1,4 +1,5 @@
-"""``make real``: real recordings converted, verified, counted; a detector that must find its own KITTI labels again.
+"""``make real``: real recordings converted, verified, counted; a detector that must find its own KITTI labels again;
+trackers on KITTI's tracking sequences.
 
 It measures readers, geometry and whether the model can learn at all; seven frames say nothing about generalisation.
 """
@@ -30,7 +31,9 @@ class RealArguments:
     data: Path = Path("../shared/data")
     """The folder with the recordings."""
     seeds: int = 3
-    """Trainings; the lowest figure counts."""
+    """Trainings of the detector; the lowest figure counts."""
+    stt_seeds: int = 3
+    """Trainings of STT on every fold of KITTI's tracking sequences; 0 leaves STT out of the table."""
     steps: int = 0
     """Optimiser steps of each training; 0 takes the recipe's."""
 
@@ -65,8 +68,29 @@ def real(arguments: RealArguments) -> None:
         stages.run(f"view.{path.name}", [*view, "--out", out / "pictures"])
     runs = [out / f"kitti_seed{seed}" for seed in range(arguments.seeds)]
     stages.run("report", ["drive", "view", *runs, "--out", out / "report.html"])
+    tracking(arguments, stages)
     print(f"car AP R40 at 0.5 IoU, 5 points or more, lowest of {arguments.seeds} seeds: {min(figures):.4f}")
     print(f"{stages.figures['seconds.total']:.0f} s in all; pictures in {out / 'pictures'}")
+
+
+def tracking(arguments: RealArguments, stages: Stages) -> None:
+    """The table of trackers on KITTI's tracking sequences with PointRCNN's detections: ``tracking.kitti.*``."""
+    raw, work = arguments.data / "kitti" / "tracking", arguments.out / "tracking"
+    logs, detections, table = arguments.out / "logs" / "kitti_tracking", work / "pointrcnn.arrow", work / "kitti.json"
+    stages.run("convert.kitti_tracking", ["drive", "convert", "kitti_tracking", raw, logs])
+    stored = ["drive", "convert", "ab3dmot_detections", raw / "detection", detections, "--logs", logs]
+    stages.run("convert.kitti_detections", stored)
+    trained: list[object] = []
+    if arguments.stt_seeds:
+        seeds = ["--seeds", *range(arguments.stt_seeds), "--work", work / "stt", "--out", work / "stt.json"]
+        stages.run("track.stt", ["benchmarks.stt_kitti", logs, detections, *seeds])
+        trained = ["--stt", work / "stt"]
+    study = ["benchmarks.kitti_tracking", logs, detections, "--work", work / "study", "--out", table]
+    stages.run("track.study", [*study, *trained])
+    figures = json.loads(table.read_text())["figures"]
+    stages.add({key: value for key, value in figures.items() if key.startswith("tracking.")})
+    page = ["drive", "track", "configs.kitti_ab3dmot", "--logs", logs, "--detections", detections]
+    stages.run("track.page", [*page, "--out", work / "ab3dmot", "--again"])
 
 
 def counts(name: str, folder: Path) -> dict[str, object]:

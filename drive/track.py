@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track as progress_bar
 
 from drive.boxes.detections import read_detections, write_detections
@@ -38,6 +39,7 @@ RECIPE is a module with a function experiment() that returns a TrackExperiment, 
 --run         a detector's run instead: its detections.arrow where that holds all of these logs; else it is run on them
 --out         folder (default runs/<the recipe's name>): tracks.arrow, config.json, report.html, scores.json where the
               logs have labels, submission.json where they are nuScenes'. The same command goes on where it was stopped.
+--again       start over: drop the tracks that are in the folder
 --no-report   leave the page out
 --device      torch device of --run
 --FIELD       any field of the recipe, as --min-score 0.2
@@ -46,6 +48,22 @@ INPUTS, TRACKS, PARTS = "inputs.json", "tracks.arrow", "parts"
 _TEXT = (
     "AB3DMOT's and nuScenes' metrics choose the score threshold of their single figures on the labels that are scored; "
     "averages over recall (AMOTA, sAMOTA, AMOTP) do not depend on it."
+)
+_SHOWN = (
+    ("ab3dmot.CLASS.iou025.samota", "sAMOTA, IoU 0.25"),
+    ("ab3dmot.CLASS.iou025.mota", "MOTA"),
+    ("ab3dmot.CLASS.iou025.motp", "MOTP"),
+    ("ab3dmot.CLASS.iou025.ids", "changes of identity"),
+    ("ab3dmot.CLASS.iou025.frag", "breaks"),
+    ("ab3dmot.CLASS.iou025.fp", "false"),
+    ("ab3dmot.CLASS.iou025.fn", "missed"),
+    ("ab3dmot.CLASS.iou05.samota", "sAMOTA, IoU 0.5"),
+    ("hota.CLASS.iou3d.hota", "HOTA"),
+    ("nuscenes.CLASS.amota", "nuScenes AMOTA"),
+    ("nuscenes.CLASS.amotp", "AMOTP, m"),
+    ("nuscenes.CLASS.ids", "changes of identity"),
+    ("state.CLASS.iou025.smota.v1", "S-MOTA, 1 m/s"),
+    ("state.CLASS.iou025.motps.velocity", "velocity error, m/s"),
 )
 _META = {"use_camera": False, "use_lidar": True, "use_radar": False, "use_map": False, "use_external": False}
 
@@ -73,6 +91,7 @@ def track_command(argv: Sequence[str]) -> int:
     parser.add_argument("--run", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs") / experiment.name)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--no-report", action="store_true")
     try:
         own, rest = parser.parse_known_args(words)
@@ -85,6 +104,8 @@ def track_command(argv: Sequence[str]) -> int:
         mend = "give --detections FILE, or --run RUN to take a detector's"
         raise UserError("drive track", "it needs the detections of one detector", mend)
     paths = find_logs(own.logs, own.split)
+    if own.again:
+        drop(own.out)
     detections = own.detections or run_detections(own.run, paths, own.out, own.device)
     done = track_logs(experiment, paths, detections, own.out)
     objects = len(set(zip(log_of_rows(done.tracks).tolist(), done.tracks.ids.tolist(), strict=True)))
@@ -154,26 +175,28 @@ def score(experiment: TrackExperiment, done: Tracked, detections: Path, out: Pat
     provenance = Provenance((), experiment.hash(), str(detections))
     report = score_tracks(done.tracks, labelled, experiment.classes, provenance=provenance, place=str(out / TRACKS))
     write_scores(out / "scores.json", report.to_dict())
-    report.print()
+    report.print(Console(width=max(Console().width, 110)))
     return report
 
 
 def figures(report: TrackingReport) -> list[list[str]]:
     """The page's table: a row a class, of every metric its main figures at the lowest overlap."""
-    columns = [
-        ("ab3dmot", "iou025", ("samota", "amota", "mota", "motp", "ids", "frag", "fp", "fn")),
-        ("hota", "iou3d", ("hota",)),
-        ("nuscenes", "", ("amota", "amotp", "ids")),
-        ("state", "iou05", ("smota.v1", "motps.velocity")),
-    ]
-    shown = [(metric, at, key) for metric, at, keys in columns if metric in report.metrics for key in keys]
-    head = ["class", *(f"{metric} {at} {key}".replace("  ", " ") for metric, at, key in shown)]
+    shown = [(pattern, head) for pattern, head in _SHOWN if pattern.split(".")[0] in report.metrics]
+    head = ["class", *(head for _, head in shown)]
     rows = []
     for name in report.class_names:
-        keys = [".".join(filter(None, (metric, name.lower(), at, key))) for metric, at, key in shown]
-        values = [report.figures.get(key) for key in keys]
+        values = [report.figures.get(pattern.replace("CLASS", name.lower())) for pattern, _ in shown]
         rows.append([name, *("–" if v is None else f"{v:.3f}" if isinstance(v, float) else f"{v:,}" for v in values)])
     return [head, *rows]
+
+
+def drop(out: Path) -> None:
+    """Take away what a run wrote into its folder, and nothing else."""
+    if (out / INPUTS).is_file():
+        for part in (out / PARTS).glob("*.arrow"):
+            part.unlink()
+        for name in (TRACKS, "scores.json", "submission.json", "report.html", CONFIG, INPUTS):
+            (out / name).unlink(missing_ok=True)
 
 
 def _claim(experiment: TrackExperiment, detections: Path, out: Path) -> None:
@@ -191,7 +214,7 @@ def _claim(experiment: TrackExperiment, detections: Path, out: Path) -> None:
     for name, text in known.items():
         if (out / name).is_file() and (out / name).read_text() != text:
             which = "another configuration" if name == CONFIG else f"other {' or '.join(files)}"
-            raise UserError(out / name, f"this folder holds tracks of {which}", "name a new folder, or delete this one")
+            raise UserError(out / name, f"this folder holds tracks of {which}", "name a new folder, or add --again")
     try:
         (out / PARTS).mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -75,7 +75,7 @@ def test_a_whole_run(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert (len(sent), len(names)) == (24, 4)
     page = (out / "report.html").read_text()
-    assert "ab3dmot iou025 samota" in page
+    assert "sAMOTA, IoU 0.25" in page
     assert "<h2>avenue" in page
 
 
@@ -109,6 +109,8 @@ def test_a_folder_is_of_one_configuration_and_of_one_file(logs: Path, capsys: py
     write_detections(logs.parent / "other.arrow", detections([logs / "avenue"], 0.5))
     assert run(logs, "--detections", logs.parent / "other.arrow") == 2
     assert "inputs.json: this folder holds tracks of other detections" in capsys.readouterr().err
+    assert run(logs, "--detections", logs.parent / "other.arrow", "--again", "--no-report") == 1  # it lacks the street
+    assert set(read_tracks(logs.parent / "out/tracks.arrow").logs) == {"avenue"}
     (logs.parent / "strange").mkdir()
     (logs.parent / "strange/a.txt").write_text("")
     assert run(logs, "--out", logs.parent / "strange") == 2
