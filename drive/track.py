@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,7 @@ RECIPE is a module with a function experiment() that returns a TrackExperiment, 
 --FIELD       any field of the recipe, as --min-score 0.2
 """
 INPUTS, TRACKS, PARTS = "inputs.json", "tracks.arrow", "parts"
+RESULTS = ("scores.json", "submission.json", "report.html")
 _TEXT = (
     "AB3DMOT's and nuScenes' metrics choose the score threshold of their single figures on the labels that are scored; "
     "averages over recall (AMOTA, sAMOTA, AMOTP) do not depend on it."
@@ -104,10 +106,8 @@ def track_command(argv: Sequence[str]) -> int:
         mend = "give --detections FILE, or --run RUN to take a detector's"
         raise UserError("drive track", "it needs the detections of one detector", mend)
     paths = find_logs(own.logs, own.split)
-    if own.again:
-        drop(own.out)
     detections = own.detections or run_detections(own.run, paths, own.out, own.device)
-    done = track_logs(experiment, paths, detections, own.out)
+    done = track_logs(experiment, paths, detections, own.out, own.again)
     objects = len(set(zip(log_of_rows(done.tracks).tolist(), done.tracks.ids.tolist(), strict=True)))
     print(f"{objects} objects in {len(done.tracks.frame_ids)} frames of {len(done.logs)} logs -> {own.out / TRACKS}")
     for failure in done.failed:
@@ -125,12 +125,15 @@ def track_command(argv: Sequence[str]) -> int:
 def run_detections(run: Path, paths: Sequence[Path], out: Path, device: str = "cpu") -> Path:
     """A file with a detector's detections on some logs: its run's own, or one made now by its weights, kept in ``out``.
 
+    A file older than the weights is not taken.
+
     Raises:
         UserError: no run, or weights that do not fit.
     """
-    names = {Log.open(path).name for path in paths}
+    names, weights = {Log.open(path).name for path in paths}, run / WEIGHTS
+    made = weights.stat().st_mtime_ns if weights.is_file() else 0
     for file in (run / "detections.arrow", out / "detections.arrow"):
-        if file.is_file() and names <= set(read_detections(file).logs):
+        if file.is_file() and file.stat().st_mtime_ns >= made and names <= set(read_detections(file).logs):
             return file
     found = detect_logs(run, paths, device=device)
     out.mkdir(parents=True, exist_ok=True)
@@ -138,8 +141,10 @@ def run_detections(run: Path, paths: Sequence[Path], out: Path, device: str = "c
     return out / "detections.arrow"
 
 
-def track_logs(experiment: TrackExperiment, paths: Sequence[Path], detections: Path, out: Path) -> Tracked:
-    """Track every log and write ``tracks.arrow``; logs that are in the folder already are kept as they are.
+def track_logs(
+    experiment: TrackExperiment, paths: Sequence[Path], detections: Path, out: Path, again: bool = False
+) -> Tracked:
+    """Track every log and write ``tracks.arrow``; logs in the folder already are kept as they are, unless ``again``.
 
     Raises:
         UserError: broken detections, or a folder of something else: of another configuration, other detections.
@@ -149,7 +154,7 @@ def track_logs(experiment: TrackExperiment, paths: Sequence[Path], detections: P
     if tracker.class_names != experiment.classes.names:
         what = f"the tracker's classes are {', '.join(tracker.class_names)}, those of `classes` others"
         raise UserError(f"recipe {experiment.name}", what, "name the same classes in the same order in both")
-    _claim(experiment, detections, out)
+    _claim(experiment, detections, out, again)
     sets, kept, failed = [], [], []
     for path in progress_bar(paths, description="tracking"):
         try:
@@ -190,37 +195,38 @@ def figures(report: TrackingReport) -> list[list[str]]:
     return [head, *rows]
 
 
-def drop(out: Path) -> None:
-    """Take away what a run wrote into its folder, and nothing else."""
-    if (out / INPUTS).is_file():
-        for part in (out / PARTS).glob("*.arrow"):
-            part.unlink()
-        for name in (TRACKS, "scores.json", "submission.json", "report.html", CONFIG, INPUTS):
-            (out / name).unlink(missing_ok=True)
+def _claim(experiment: TrackExperiment, detections: Path, out: Path, again: bool) -> None:
+    """Make ``out`` the folder of this configuration on these detections, or find that it is already.
 
-
-def _claim(experiment: TrackExperiment, detections: Path, out: Path) -> None:
-    """Make ``out`` the folder of this configuration on these detections, or find that it is already."""
+    ``again``: whatever tracks our folder held are taken away.
+    """
     files = {"detections": detections}
     run = getattr(experiment.tracker, "run", "")  # a learned tracker: its weights are an input too
     if run:
         files["weights"] = Path(run) / WEIGHTS
     inputs = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
     known = {CONFIG: experiment.to_json(), INPUTS: json.dumps(inputs, indent=1) + "\n"}
-    ours = any((out / name).is_file() for name in known)
+    ours = (out / INPUTS).is_file()
     strange = [p for p in out.iterdir() if p.name != "detections.arrow"] if out.is_dir() else []
     if (out.exists() and not out.is_dir()) or (strange and not ours):
         raise UserError(out, "is not the folder of a tracking run", "name a new folder with --out")
     for name, text in known.items():
-        if (out / name).is_file() and (out / name).read_text() != text:
+        if not again and (out / name).is_file() and (out / name).read_text() != text:
             which = "another configuration" if name == CONFIG else f"other {' or '.join(files)}"
             raise UserError(out / name, f"this folder holds tracks of {which}", "name a new folder, or add --again")
     try:
         (out / PARTS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(out, f"cannot be made ({error.strerror})", "name a folder that you may write to") from error
-    for name, text in known.items():
-        write_atomic(out / name, lambda path, text=text: path.write_text(text) and None)  # type: ignore[misc]
+    if again:
+        for old in [*(out / PARTS).glob("*.arrow"), *(out / name for name in (TRACKS, *RESULTS))]:
+            old.unlink(missing_ok=True)
+    for name in (INPUTS, CONFIG):  # the first one makes it our folder
+        write_atomic(out / name, partial(_write, known[name]))
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text)
 
 
 def log_of_rows(tracks: TrackSet) -> np.ndarray:

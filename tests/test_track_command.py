@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -181,5 +182,10 @@ def test_a_detectors_run(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):  # the second time they are there
         assert run(logs, "--run", folder, "--no-report") == 0
     assert calls == [(folder, ["avenue", "street"], "cpu")]
+    later = (folder / "detections.arrow").stat().st_mtime + 60
+    (folder / "weights.safetensors").write_bytes(b"")
+    os.utime(folder / "weights.safetensors", (later, later))  # trained on: its old boxes are not its boxes
+    assert run(logs / "avenue", "--run", folder, "--out", logs.parent / "one", "--no-report") == 0
+    assert calls[1:] == [(folder, ["avenue"], "cpu")]
     assert (folder / "detections.arrow").read_bytes() == before
     assert set(read_detections(logs.parent / "out/detections.arrow").logs) == {"avenue", "street"}
