@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from drive.scores.nuscenes_tracking import (
     evaluate_tracking,
     filter_tracked,
 )
+from drive.scores.nuscenes_tracking_boxes import TrackedBoxes
 from drive.scores.report import Provenance, versions
 from drive.scores.stt_state import StateConfig, evaluate_state
 from drive.scores.tracking_truth import Sides, check_tracks, load_sides, usual_classes
@@ -282,14 +283,17 @@ def _mean_scores(tracks: MotBoxes) -> np.ndarray:
 
 
 def _nuscenes(sides: Sides) -> dict[str, Any]:
+    """Of the classes that nuScenes' task has; tracks and labels of others are left out."""
     names = tuple(name for name in sides.class_names if name in NUSCENES_TRACKING_RANGE_M)
-    if names != sides.class_names:
-        lost = ", ".join(sorted(set(sides.class_names) - set(names)))
-        raise UserError("metrics", f"nuScenes' tracking task has no class {lost}", "leave the metric nuscenes out")
+    if not names:
+        what = f"nuScenes' tracking task has no class {', '.join(sides.class_names)}"
+        raise UserError("metrics", what, "leave the metric nuscenes out")
     config = TrackingConfig(class_range_m={name: NUSCENES_TRACKING_RANGE_M[name] for name in names})
     frames = sides.frames
-    truth = filter_tracked(sides.truth, frames.frames, config)
-    found = evaluate_tracking(truth, filter_tracked(sides.tracks, frames.frames, config), frames, config)
+    truth, own = (
+        filter_tracked(_only(side, sides, names), frames.frames, config) for side in (sides.truth, sides.tracks)
+    )
+    found = evaluate_tracking(truth, own, frames, config)
     out: dict[str, Any] = {}
     for m in NUSCENES_METRICS:
         of_class = {name: float(found.values[m][k]) for k, name in enumerate(names)}
@@ -297,6 +301,13 @@ def _nuscenes(sides: Sides) -> dict[str, Any]:
         for name, value in (of_class | {"mean": found.overall(m)}).items():
             out[f"nuscenes.{name}.{m}"] = int(value) if whole and value == value else value
     return {f"nuscenes.{name}.{m}": out[f"nuscenes.{name}.{m}"] for name in (*names, "mean") for m in NUSCENES_METRICS}
+
+
+def _only(side: TrackedBoxes, sides: Sides, names: tuple[str, ...]) -> TrackedBoxes:
+    """The boxes of some classes, their labels counted anew."""
+    label = np.array([names.index(name) if name in names else -1 for name in sides.class_names], np.int64)
+    own = side.take(label[side.boxes.label] >= 0)
+    return TrackedBoxes(replace(own.boxes, label=label[own.boxes.label]), own.track)
 
 
 def _waymo(tracks: TrackSet, log_paths: Sequence[Path], class_map: ClassMap, place: str) -> dict[str, Any]:

@@ -148,9 +148,17 @@ def test_bad_tracks(log: Path, tmp_path: Path) -> None:
         load_sides(tracks, [log, log], CLASSES)
     with pytest.raises(UserError, match="those of the labels car"):
         score_tracks(tracks, [log], ClassMap(("car",), {"vehicle.car": "car"}))
-    trams = ClassMap(("car", "tram"), {"vehicle.car": "car", "human.pedestrian.adult": "tram"})
-    with pytest.raises(UserError, match="no class tram"):
+    trams = ClassMap(("tram", "lift"), {"vehicle.car": "tram", "human.pedestrian.adult": "lift"})
+    with pytest.raises(UserError, match="no class tram, lift"):
         score_tracks(replace(tracks, class_names=trams.names), [log], trams, ["nuscenes"])
+
+
+def test_classes_that_nuscenes_does_not_track(log: Path) -> None:
+    classes = ClassMap(("cone", "car"), {"human.pedestrian.adult": "cone", "vehicle.car": "car"})
+    flat = score_tracks(perfect_tracks([log], classes), [log], classes).flat()
+    assert (flat["nuscenes.car.amota"], flat["nuscenes.car.gt"], flat["nuscenes.mean.amota"]) == (1.0, 24, 1.0)
+    assert "nuscenes.cone.amota" not in flat
+    assert flat["ab3dmot.cone.iou05.mota"] == 1.0
 
 
 def test_classes_without_a_recipe() -> None:
