@@ -48,6 +48,8 @@ class SimulateArguments:
     much must follow a start)."""
     scene: tuple[str, ...] = ()
     """Only these scenes (<log>@<tenths>), as infractions.json names them: failed ones again."""
+    ego: str = ""
+    """Drive as another vehicle of the logs: a track's token, or longest: the one that drives furthest."""
     jobs: int = 1
     """Processes."""
     batch: int = 32
@@ -100,7 +102,7 @@ def simulate_command(argv: Sequence[str]) -> int:
     for given, name in planners.items():
         # A plan's 4 s after the drive's last instant are the scene's too: who scores needs them.
         future = None if arguments.seconds is None else arguments.seconds + 5.0
-        work = SimulationWork(given, simulation, SceneConfig(future_s=future), arguments.keep)
+        work = SimulationWork(given, simulation, SceneConfig(future_s=future, ego=arguments.ego), arguments.keep)
         drives = _drive(work, specs, arguments, name)
         rollouts = sorted((r for d in drives for r in d.rollouts), key=lambda r: r.scene)
         folder = arguments.out / name

@@ -13,8 +13,9 @@ from drive.logs.store import Log
 from drive.samples.route import NoRouteError, find_route, path_route
 from drive.samples.scene import VX, Lights, Scene, SceneMap, X, Y
 from drive.samples.scene_kinds import LIGHT_OF_STATE, ego_vehicle
+from drive.samples.scene_labels import SLACK_NS, longest_drive, track_vehicle
 from drive.samples.scene_map import local_map, log_map
-from drive.samples.scene_motion import SLACK_NS, actor_motion, ego_motion
+from drive.samples.scene_motion import actor_motion, ego_motion
 
 STEP_NS = 100_000_000
 HOLD_NS = 2_000_000_000
@@ -26,13 +27,16 @@ HOLD_NS = 2_000_000_000
 class SceneConfig:
     """What a scene takes of a log.
 
-    `vehicle` None: the measures of the vehicle that recorded the log. `future_s` None: up to the log's end.
+    `vehicle` None: the measures of the vehicle that recorded the log. `future_s` None: up to the log's end. `ego`: ""
+    is the recording vehicle; a track's token puts that vehicle in its place (the recording one is then one of the
+    others, where it is labelled); "longest" takes the other vehicle that drives furthest.
     """
 
     history_s: float = 2.0
     future_s: float | None = None
     map_radius_m: float = 150.0
     vehicle: Vehicle | None = None
+    ego: str = ""
     with_route: bool = True
 
 
@@ -58,14 +62,16 @@ def load_scene(log: Log, start: float, config: SceneConfig | None = None) -> Sce
     first = max(0, now - round(config.history_s * 10))
     end = last if config.future_s is None else min(last, now + round(config.future_s * 10))
     grid = stamps[0] + STEP_NS * np.arange(first, end + 1, dtype=np.int64)
-    vehicle = config.vehicle or ego_vehicle(log)
+    track = longest_drive(log, int(grid[now - first])) if config.ego == "longest" else config.ego
+    vehicle = config.vehicle or (track_vehicle(log, track) if track else ego_vehicle(log))
     here = log.frame(int(np.searchsorted(stamps, grid[now - first] + SLACK_NS, side="right")) - 1)
     origin = np.round(here.global_from_ego[:2, 3])
-    ego, ego_valid, ego_z = ego_motion(log, grid, vehicle, origin)
+    ego, ego_valid, ego_z = ego_motion(log, grid, vehicle, origin, track)
     name = f"{log.name}@{now}"
     if not ego_valid[now - first]:
-        raise UserError(name, "the log has no pose of the ego there", "choose another start")
-    actors, unknown = actor_motion(log, grid, origin)
+        mend = "choose another start, or another vehicle as the ego (a track, or 'longest')"
+        raise UserError(name, "the log has no pose of the ego there", mend)
+    actors, unknown = actor_motion(log, grid, origin, track)
     whole, notes = log_map(log)
     around = local_map(whole, ego[ego_valid][:, [X, Y]] + origin, config.map_radius_m, origin)
     lights = _lights(log, grid, around, origin)
@@ -80,6 +86,8 @@ def load_scene(log: Log, start: float, config: SceneConfig | None = None) -> Sce
                 notes = (*notes, f"route is the recorded path itself: {reason}")
             else:
                 notes = (*notes, f"no route: {reason}")
+    if track:
+        notes = (*notes, f"the ego is track {track}, not the recording vehicle")
     if unknown:
         notes = (*notes, f"left out, their category names no kind of actor: {', '.join(unknown)}")
     return Scene(

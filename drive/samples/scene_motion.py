@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
-
 import numpy as np
 
 from drive.dynamics.vehicle import Vehicle
 from drive.geometry.angles import wrap_angle
 from drive.geometry.box import HEIGHT as BOX_HEIGHT
-from drive.geometry.box import LENGTH, YAW, Z, transform_boxes
+from drive.geometry.box import LENGTH, YAW, Z
 from drive.geometry.rigid import yaw_of_matrix
 from drive.logs.store import Log
 from drive.samples.scene import (
@@ -27,37 +24,42 @@ from drive.samples.scene import (
     X,
     Y,
 )
-from drive.samples.scene_kinds import actor_kind, ego_origin_is_centre
+from drive.samples.scene_kinds import ego_origin_is_centre
+from drive.samples.scene_labels import SLACK_NS, labelled, labels_of
 
-SLACK_NS = 5_000_000
-"""An instant of the grid this little outside of what is labelled still counts: logs' 10 Hz are not exact."""
 SMOOTHING_S = 1.1
 """Derivatives of the ego's poses are those of parabolas fitted over this time."""
-GAP_SPACINGS = 2.2
-"""A track that is not labelled for longer than this many frame spacings is not there in between."""
 
 
 def ego_motion(
-    log: Log, grid_ns: np.ndarray, vehicle: Vehicle, origin_xy: np.ndarray
+    log: Log, grid_ns: np.ndarray, vehicle: Vehicle, origin_xy: np.ndarray, track: str = ""
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """States float64 [T, 11] of the rear axle at ``grid_ns`` [T], valid bool [T], height of the ground below [T].
+
+    Of the recording vehicle, or of the vehicle that the log labels as ``track``.
 
     Poses of all frames and sweeps, positions linear in between, heading the shorter way. Velocities, accelerations and
     yaw rates come from parabolas fitted to the poses, not from recorded signals (which few logs have); the steering
     angle is that of a bicycle which turns so.
     """
-    times, matrices = _poses(log)
-    heading = np.unwrap(yaw_of_matrix(matrices))
-    place = matrices[:, :2, 3] - origin_xy
-    ground = matrices[:, 2, 3]
-    if ego_origin_is_centre(log):
+    if track:
+        times, boxes = labelled(log, track)
+        heading, place, ground = (
+            np.unwrap(boxes[:, YAW]),
+            boxes[:, :2] - origin_xy,
+            boxes[:, Z] - boxes[:, BOX_HEIGHT] / 2,
+        )
+    else:
+        times, matrices = _poses(log)
+        heading, place = np.unwrap(yaw_of_matrix(matrices)), matrices[:, :2, 3] - origin_xy
+        ground = matrices[:, 2, 3] - (vehicle.height / 2 if ego_origin_is_centre(log) else 0.0)
+    if track or ego_origin_is_centre(log):
         place = place - vehicle.centre * np.stack([np.cos(heading), np.sin(heading)], axis=1)
-        ground = ground - vehicle.height / 2
     # The parabolas want neighbours on both sides: the grid is extended, then cut.
     reach = round(SMOOTHING_S / 2 / 0.1)
     wide = _extended(grid_ns, reach)
     inside = (wide >= times[0] - SLACK_NS) & (wide <= times[-1] + SLACK_NS)
-    known = ego_known(log, wide) & inside
+    known = inside if track else ego_known(log, wide) & inside
     seconds, at = (times - times[0]) / 1e9, (wide[inside] - times[0]) / 1e9
     columns = np.stack([np.interp(at, seconds, v) for v in (place[:, 0], place[:, 1], heading)], axis=1)
     states = np.zeros((len(wide), 11))
@@ -136,76 +138,24 @@ def _states(columns: np.ndarray, vehicle: Vehicle) -> np.ndarray:
     return states
 
 
-@dataclass(frozen=True)
-class Labels:
-    """All boxes of a log, global, sorted by track and time. Rows of a track: offsets[a]:offsets[a + 1]."""
-
-    time_ns: np.ndarray
-    boxes: np.ndarray
-    velocity_valid: np.ndarray
-    offsets: np.ndarray
-    tokens: tuple[str, ...]
-    kinds: np.ndarray
-    longest_gap_ns: float
-    unknown: tuple[str, ...]
-    """Categories that name no kind of actor: left out."""
-
-
-@lru_cache(maxsize=4)  # scenes of one log are made one after the other
-def _labels(log: Log) -> Labels:
-    ego = set()
-    if log.has_table("track_roles"):
-        roles = log.table("track_roles")
-        ego = {t for t, r in zip(roles["track"].to_pylist(), roles["role"].to_pylist(), strict=True) if r == "ego"}
-    categories, tokens = log.tracks["category"].to_pylist(), log.track_tokens
-    kinds = [
-        None if token in ego or category == "EGO_VEHICLE" else actor_kind(category)
-        for token, category in zip(tokens, categories, strict=True)
-    ]
-    unknown = {c for c, k, t in zip(categories, kinds, tokens, strict=True) if k is None and t not in ego}
-    times, boxes, valid, tracks = [], [], [], []
-    stamps = log.frame_timestamps_ns
-    for index in range(log.num_frames):
-        found = log.boxes(index)
-        if len(found.boxes):
-            times.append(np.full(len(found.boxes), stamps[index]))
-            boxes.append(transform_boxes(log.frame(index).global_from_ego, found.boxes))
-            valid.append(found.velocity_valid)
-            tracks.append(found.track)
-    spacing = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
-    if not times:
-        none = np.zeros(0, np.int64)
-        return Labels(none, np.zeros((0, 9)), none.astype(bool), np.zeros(1, np.int64), (), none, 0.0, ())
-    time, box, good, track = (np.concatenate(v) for v in (times, boxes, valid, tracks))
-    wanted = np.array([k is not None for k in kinds])
-    rows = np.flatnonzero(wanted[track])
-    rows = rows[np.lexsort((time[rows], track[rows]))]
-    present, starts = np.unique(track[rows], return_index=True)
-    return Labels(
-        time_ns=time[rows],
-        boxes=box[rows],
-        velocity_valid=good[rows],
-        offsets=np.append(starts, len(rows)).astype(np.int64),
-        tokens=tuple(tokens[i] for i in present),
-        kinds=np.array([kinds[i] for i in present], np.int64),
-        longest_gap_ns=GAP_SPACINGS * spacing,
-        unknown=tuple(sorted(unknown - {"EGO_VEHICLE"})),
-    )
-
-
-def actor_motion(log: Log, grid_ns: np.ndarray, origin_xy: np.ndarray) -> tuple[Actors, tuple[str, ...]]:
-    """Everybody seen at any of ``grid_ns`` [T], and the categories that were left out because they name no kind.
+def actor_motion(
+    log: Log, grid_ns: np.ndarray, origin_xy: np.ndarray, track: str = ""
+) -> tuple[Actors, tuple[str, ...]]:
+    """Everybody seen at any of ``grid_ns`` [T] but the ego (the recording vehicle, or ``track``), and the categories
+    that were left out because they name no kind.
 
     Positions and sizes are linear between labels, headings turn the shorter way; nothing before the first or after the
     last label of a track, nor in a gap of more than GAP_SPACINGS frame spacings. Velocities are the log's own where it
     has them at both labels, else those of the positions.
     """
-    labels = _labels(log)
+    labels = labels_of(log)
     steps = len(grid_ns)
     count = len(labels.tokens)
     box, velocity = np.zeros((count, steps, 5)), np.zeros((count, steps, 2))
     valid, ground = np.zeros((count, steps), bool), np.zeros((count, steps))
     for a in range(count):
+        if labels.tokens[a] == track or (not track and labels.tokens[a] in labels.ego):
+            continue
         rows = slice(labels.offsets[a], labels.offsets[a + 1])
         time = labels.time_ns[rows]
         inside = (grid_ns >= time[0] - SLACK_NS) & (grid_ns <= time[-1] + SLACK_NS)

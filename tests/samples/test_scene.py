@@ -314,6 +314,23 @@ def test_a_log_without_map_and_one_without_boxes(tmp_path: Path) -> None:
     assert len(sc.Actors.none(4).take(np.zeros(0, int))) == 0
 
 
+def test_another_vehicle_as_the_ego(tmp_path: Path) -> None:
+    log = write_log(tmp_path)
+    scene = load_scene(log, 0.0, SceneConfig(ego="longest"))
+    # The car beside drives as far as the ego, in the middle of its 4 m x 2 m box; the gaps of "ahead" rule it out.
+    assert "the ego is track turner, not the recording vehicle" in scene.notes
+    assert (scene.vehicle.width, scene.vehicle.length) == (2.0, pytest.approx(4.0))
+    assert sorted(scene.actors.token) == ["ahead", "cone"]
+    heading = scene.ego[10, sc.HEADING]
+    assert np.cos(heading) < 0  # as it was labelled
+    middle = scene.ego[10, :2] + scene.vehicle.centre * np.array([np.cos(heading), np.sin(heading)])
+    np.testing.assert_allclose(middle + scene.origin_xy, [10.0, 4e5 + 9.0], atol=1e-6)
+    assert load_scene(log, 0.0, SceneConfig(ego="turner")).ego_valid.all()
+    for track, why in (("ahead", "not labelled all along"), ("cone", "no vehicle"), ("nobody", "no vehicle")):
+        with pytest.raises(UserError, match=why):
+            load_scene(log, 0.0, SceneConfig(ego=track))
+
+
 # --- recordings ---------------------------------------------------------------------------------------------------
 
 
@@ -378,6 +395,12 @@ def test_scenes_of_the_other_recordings(real_logs: Path) -> None:
     # The logged point is the box's middle; the scene's is the rear axle, which does not slip sideways.
     assert np.abs(waymo.ego[:, sc.VY]).max() < 0.1
     assert np.abs(waymo.ego[:, sc.YAW_RATE]).max() > 0.4
+    other = load_scene(Log.open(next(p for p in (real_logs / "nuscenes_scenarionet").glob("*0061"))), 0.0,
+                       SceneConfig(ego="longest"))  # fmt: skip
+    recorder = other.actors.token.index("ego")
+    own = load_scene(Log.open(real_logs / "nuscenes_scenarionet" / other.log), 0.0)
+    middle = own.ego[0, :2] + own.vehicle.centre * np.array([np.cos(own.ego[0, 2]), np.sin(own.ego[0, 2])])
+    np.testing.assert_allclose(other.actors.box[recorder, 0, :2] + other.origin_xy, middle + own.origin_xy, atol=0.02)
     av2 = one("av2_sensor")
     assert av2.map.drivable_from == "polygons"
     assert av2.route is not None
