@@ -58,7 +58,11 @@ PUBLISHED = {  # xinshuoweng/AB3DMOT, docs/KITTI.md: sAMOTA, MOTA, MOTP, IDS, FR
 }
 # Of AB3DMOT's parameters: least detection score (PointRCNN's logit), matches before a report, frames until the end.
 GRID = {"min_score": (None, 0.0, 2.0), "min_hits": (1, 3), "max_age": (2, 4)}
-_EMPTY = ("samota", "amota", "amotp", "mota", "motp", "ids", "frag", "fp", "fn")
+KEPT = (
+    "samota", "amota", "amotp", "mota", "motp", "recall", "precision", "ids", "frag", "fp", "fn", "mt", "ml", "threshold",
+    "objects", "hota", "deta", "assa", "loca", "idf1", "clear_mota", "clear_ids",
+)  # fmt: skip
+SHOWN = ("samota", "amota", "amotp", "mota", "motp", "ids", "frag", "fp", "fn")
 
 
 def tracks_of(config: Any, min_score: float | None, logs: Sequence[Path], found: DetectionSet, kept: Path) -> TrackSet:
@@ -138,7 +142,8 @@ def rows(name: str, tracks: TrackSet, logs: Sequence[Path]) -> dict[str, Any]:
         report = score_tracks(tracks, chosen, metrics=("ab3dmot", "clear", "hota"))
         if report.missing_frames:
             raise ValueError(f"{name}: {len(report.missing_frames)} frames were not tracked")
-        out |= report.under(f"tracking.{data}.{name}")
+        figures = report.under(f"tracking.{data}.{name}")
+        out |= {key: value for key, value in figures.items() if key.rpartition(".")[2] in KEPT}
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in out.items()}
 
 
@@ -223,7 +228,7 @@ def print_table(figures: dict[str, Any], name: str) -> None:
         for c in KITTI_MOT_CLASSES:
             for overlap in ("iou025", "iou05"):
                 key = f"tracking.{data}.{name}.{c}.{overlap}"
-                values = [figures[f"{key}.{figure}"] for figure in _EMPTY]
+                values = [figures[f"{key}.{figure}"] for figure in SHOWN]
                 shown = [
                     f"{100 * v:6.2f}" if isinstance(v, float) and i < 5 else f"{v:6g}" for i, v in enumerate(values)
                 ]
