@@ -59,8 +59,8 @@ PUBLISHED = {  # xinshuoweng/AB3DMOT, docs/KITTI.md: sAMOTA, MOTA, MOTP, IDS, FR
 # Of AB3DMOT's parameters: least detection score (PointRCNN's logit), matches before a report, frames until the end.
 GRID = {"min_score": (None, 0.0, 2.0), "min_hits": (1, 3), "max_age": (2, 4)}
 KEPT = (
-    "samota", "amota", "amotp", "mota", "motp", "recall", "precision", "ids", "frag", "fp", "fn", "mt", "ml", "threshold",
-    "objects", "hota", "deta", "assa", "loca", "idf1", "clear_mota", "clear_ids",
+    "samota", "amota", "amotp", "mota", "motp", "recall", "precision", "ids", "frag", "fp", "fn", "mt", "ml",
+    "threshold", "objects", "hota", "deta", "assa", "loca", "idf1", "clear_mota", "clear_ids",
 )  # fmt: skip
 SHOWN = ("samota", "amota", "amotp", "mota", "motp", "ids", "frag", "fp", "fn")
 
