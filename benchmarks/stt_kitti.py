@@ -34,7 +34,8 @@ from drive.stt_run import SttTracking
 from drive.tracks.history_data import TrackDataConfig, TrackDataset, log_histories
 from drive.tracks.history_samples import Histories, join_histories
 from drive.tracks.sequence import TrackSet, join_sets, read_tracks, track_log, write_tracks
-from drive.tracks.stt_config import SttConfig
+from drive.tracks.stt_config import SttConfig, SttLife
+from drive.train.folder import WEIGHTS
 from drive.train.loop import train
 from drive.train.weights import write_atomic
 
@@ -58,19 +59,24 @@ def tracked(
     experiment: Experiment, fold: int, histories: dict[Path, Histories], found: DetectionSet, folder: Path
 ) -> TrackSet:
     """Tracks of a fold's sequences by STT that was trained on all others; kept in ``folder``."""
-    assert isinstance(experiment.data, TrackDataConfig)
-    assert isinstance(experiment.model, SttConfig)
+    data, model = experiment.data, experiment.model
+    assert isinstance(data, TrackDataConfig)
+    assert isinstance(model, SttConfig)
+    # Training knows no rules of life: a change of them needs new tracks only.
+    life, experiment = model.life, replace(experiment, model=replace(model, life=SttLife()))
     out = folder / "tracks.arrow"
     if not out.is_file():
         others = [log for log in histories if fold_of(log) != fold]
         mine = [log for log in histories if fold_of(log) == fold]
-        experiment = replace(experiment, data=replace(experiment.data, train_logs=tuple(map(str, others))))
+        data = replace(data, train_logs=tuple(map(str, others)))
+        experiment = replace(experiment, data=data)
         joined, names = join_histories([histories[log] for log in others]), [log.name for log in others]
-        given = joined, experiment.model.history, experiment.data, experiment.seed, names
-        summary = train(experiment, folder, dataset=TrackDataset(*given))
-        tracker = SttTracking(str(folder)).build()
+        given = joined, model.history, data, experiment.seed, names
+        if not (folder / WEIGHTS).is_file():
+            summary = train(experiment, folder, dataset=TrackDataset(*given))
+            print(f"fold {fold}, seed {experiment.seed}: {summary.steps} steps in {summary.seconds:.0f} s", flush=True)
+        tracker = SttTracking(str(folder), life).build()
         write_tracks(out, join_sets([track_log(tracker, Log.open(log), found) for log in mine]))
-        print(f"fold {fold}, seed {experiment.seed}: {summary.steps} steps in {summary.seconds:.0f} s", flush=True)
     return read_tracks(out)
 
 
@@ -110,10 +116,11 @@ def main() -> None:
     torch.set_num_threads(1)
     logs, found = sorted(list_logs(arguments.logs)), read_detections(arguments.detections)
     recipe = override(load_recipe("configs.kitti_stt"), words)
-    assert isinstance(recipe.data, TrackDataConfig)
-    assert isinstance(recipe.model, SttConfig)
-    data = replace(recipe.data, train_detections=(str(arguments.detections),))
-    recipe, histories = replace(recipe, data=data), log_histories(data, logs, recipe.model.history)
+    data, model = recipe.data, recipe.model
+    assert isinstance(data, TrackDataConfig)
+    assert isinstance(model, SttConfig)
+    data = replace(data, train_detections=(str(arguments.detections),))
+    recipe, histories = replace(recipe, data=data), log_histories(data, logs, model.history)
     by_log = dict(zip(logs, histories, strict=True))
     truth = load_kitti_mot(logs)
     parts = [load_kitti_mot([log for log in logs if fold_of(log) == k]) for k in range(len(FOLDS))]

@@ -26,6 +26,7 @@ from drive.tracks.history_augment import (
 )
 from drive.tracks.history_samples import Histories, build_histories, join_histories
 from drive.tracks.history_truth import TruthConfig, is_right, read_truth
+from drive.tracks.history_unlabelled import unlabelled
 from drive.tracks.sequence import frame_rows, log_detections
 from drive.tracks.stt_batch import TrackBatch
 
@@ -92,8 +93,9 @@ def log_histories(config: TrackDataConfig, logs: Sequence[Path], history: Histor
         log = Log.open(path)
         found = next((f for f in files if log.name in f.logs), files[0])  # frame_rows says if it is in none
         frames = list(log_detections(log, found, names))
-        truth = read_truth(log, [index for index, _ in frame_rows(log, found)], config.truth)
-        parts.append(build_histories(frames, truth, len(names), history, config.truth, config.alive_s))
+        indices = [index for index, _ in frame_rows(log, found)]
+        truth, blind = read_truth(log, indices, config.truth), unlabelled(log, indices, frames)
+        parts.append(build_histories(frames, truth, len(names), history, config.truth, config.alive_s, blind))
     return parts
 
 
@@ -186,7 +188,8 @@ class TrackDataset:
         base[match > 0] = seen[(target - first)[match > 0], :9]
         sample |= self._truth(base, anchors, true, all_.shown[newest], track_labels, mirror)
         # A hidden object is there all the same: it teaches where to look, not how much to believe in what is not seen.
-        sample["exists_weight"] *= ~hidden
+        blind = (true < 0) & all_.blind[np.where(match > 0, target, newest)]
+        sample["exists_weight"] *= ~(hidden | blind)
         return sample | self._births(first, last, target, match)
 
     def _memory(self, newest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -276,6 +279,7 @@ class TrackDataset:
         taken[(target - first)[match > 0]] = True
         weight[taken] = 0.2
         weight[real[truth.labels[rows] < 0]] = 0.0
+        weight[(shown < 0) & all_.blind[first:last]] = 0.0
         return {"born": born, "born_weight": weight}
 
     def collate(self, samples: Sequence[Sample]) -> TrackBatch:

@@ -25,6 +25,7 @@ class Histories:
     Attributes:
         stamps_ns: int64 [F]; sequence: int64 [F], number of the log; offsets: int64 [F + 1], detections by frame.
         values: float64 [D, 17]; labels: int64 [D]; features: float32 [D, C]; frames: int64 [D].
+        blind: bool [D]: it lies where the log has no labels (``history_unlabelled``).
         shown: int64 [D], row of ``truth``, -1 = none. previous: int64 [D], the detection before it in its chain, or -1.
         newest: int64 [S], the track's last detection before its frame; frame: int64 [S], rising; target: int64 [S], the
             track's detection in the frame, -1 = none; object: int64 [S], its object's row in the frame, -1 = none.
@@ -38,6 +39,7 @@ class Histories:
     labels: np.ndarray
     features: np.ndarray
     frames: np.ndarray
+    blind: np.ndarray
     shown: np.ndarray
     previous: np.ndarray
     newest: np.ndarray
@@ -54,14 +56,19 @@ def build_histories(
     history: HistoryConfig,
     config: TruthConfig,
     alive_s: tuple[float, float],
+    blind: np.ndarray,
 ) -> Histories:
     """The histories of one log.
 
     Args:
         frames: In order. truth: Of the same frames.
         alive_s: How long a track without a detection is still asked about: a true one, and a false one.
+        blind: bool, one a detection of ``frames``: it lies where there are no labels.
     """
-    used = [frame.take(np.flatnonzero(sound(frame, classes, history))) for frame in frames]
+    usable = [np.flatnonzero(sound(frame, classes, history)) for frame in frames]
+    used = [frame.take(rows) for frame, rows in zip(frames, usable, strict=True)]
+    before = np.cumsum([0, *(len(frame) for frame in frames)])
+    blind = blind[np.concatenate([np.zeros(0, np.int64), *(b + r for b, r in zip(before[:-1], usable, strict=True))])]
     counts = np.array([len(frame) for frame in used], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     values = observe(used, history)
@@ -77,7 +84,8 @@ def build_histories(
     previous = np.where(late, -1, previous)
     rows = _rows(stamps, frame_of, previous, shown, alive_s)
     return Histories(
-        stamps, np.zeros(len(frames), np.int64), offsets, values, labels, features, frame_of, shown, previous,
+        stamps, np.zeros(len(frames), np.int64), offsets, values, labels, features, frame_of, blind, shown,
+        previous,
         *rows, _object_at(rows[0], rows[1], shown, truth), truth,
     )  # fmt: skip
 
@@ -110,6 +118,7 @@ def join_histories(parts: Sequence[Histories]) -> Histories:
         plain("labels"),
         plain("features"),
         shifted("frames", frames),
+        plain("blind"),
         shifted("shown", objects),
         shifted("previous", detections),
         shifted("newest", detections),

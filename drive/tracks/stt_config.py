@@ -47,10 +47,14 @@ class SttLife:
         report_new: The same for a track that begins in this frame: 0.5 [inferred].
         report_unseen: The same for a track without a detection in this frame: 0.5 [inferred].
         match: Pairs under this share of the association are never matched: 0.3 [inferred].
+        no_match: What a track's share of "no match" is multiplied with before it is matched: below 1 it says
+            that a detection which could be a track's is seldom a new object; 1 is the network's word (ours).
         max_unseen_s: A track ends after this time without a detection: 0.5 s at 10 Hz (5 frames), 1.5 s at 2 Hz
             (3 frames) [inferred].
         forget: A track ends where the belief in it falls below this.
         max_gap_s: After a longer pause between frames all tracks end.
+        detector_share: A reported score is the log-odds of the belief plus this share of the detection's own (of the
+            last one where there is none now); as a probability where the detector gives probabilities. 0: belief alone.
         correct_boxes: Report the box that the network corrected, else the detection's own.
     """
 
@@ -59,9 +63,11 @@ class SttLife:
     report_new: float = 0.5
     report_unseen: float = 0.5
     match: float = 0.3
+    no_match: float = 1.0
     max_unseen_s: float = 0.5
     forget: float = 0.02
     max_gap_s: float = 2.0
+    detector_share: float = 0.0
     correct_boxes: bool = True
 
 

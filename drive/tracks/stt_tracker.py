@@ -15,7 +15,17 @@ import torch
 
 from drive.geometry.angles import wrap_angle
 from drive.geometry.box import HEIGHT, LENGTH, VX, VY, YAW
-from drive.tracks.history import COLUMNS, VELOCITY_VALID, describe, describe_alone, extrapolate, nearby, observe, sound
+from drive.tracks.history import (
+    COLUMNS,
+    SCORE,
+    VELOCITY_VALID,
+    describe,
+    describe_alone,
+    extrapolate,
+    nearby,
+    observe,
+    sound,
+)
 from drive.tracks.inputs import seconds_since
 from drive.tracks.stt import Association, Estimate, Stt
 from drive.tracks.stt_batch import TrackInputs
@@ -49,7 +59,7 @@ class SttTracker:
 
         anchors, inputs, look_at = self._inputs(old, frame, seen, looks)
         association = self.network.associate(inputs)
-        choice = matched_choice(association, look_at, len(frame), life.match)
+        choice = matched_choice(association, look_at, len(frame), life.match, life.no_match)
         estimate = self.network.estimate(association, torch.from_numpy(choice))
         matched = choice > 0
         detection = look_at[np.flatnonzero(matched), choice[matched] - 1]
@@ -132,8 +142,28 @@ class SttTracker:
         acceleration = np.concatenate([acceleration, np.zeros((born, 2))]) * estimated[:, None]
         sigma = np.concatenate([sigma, np.zeros((born, 4))]) * estimated[:, None]
         places = np.concatenate([detection, new_detection])
-        columns = now.ids, boxes, belief, now.labels, known, acceleration, estimated, sigma, estimated, places, seen_now
+        columns = (
+            now.ids,
+            boxes,
+            self._scores(now, belief),
+            now.labels,
+            known,
+            acceleration,
+            estimated,
+            sigma,
+            estimated,
+            places,
+            seen_now,
+        )
         return TrackedFrame(now.timestamp_ns, *(c[shown] for c in columns)), belief
+
+    def _scores(self, now: SttState, belief: np.ndarray) -> np.ndarray:
+        """What is reported as the score of each track [N]; see ``SttLife.detector_share``."""
+        last = (now.counts - 1) % now.values.shape[1]
+        detector = 4.0 * now.values[np.arange(len(now)), last, SCORE]
+        odds = np.log(belief.clip(1e-4, 1 - 1e-4) / (1 - belief.clip(1e-4, 1 - 1e-4)))
+        odds += self.config.life.detector_share * detector
+        return odds if self.config.history.scores == "logit" else 1 / (1 + np.exp(-odds))
 
     def _kept(self, now: SttState, belief: np.ndarray) -> SttState:
         """The tracks that go on: seen not too long ago, and still believed in."""
@@ -142,14 +172,17 @@ class SttTracker:
         return now.take((unseen_s <= self.config.life.max_unseen_s + _SLACK_S) & (belief >= self.config.life.forget))
 
 
-def matched_choice(association: Association, look_at: np.ndarray, detections: int, least: float) -> np.ndarray:
+def matched_choice(
+    association: Association, look_at: np.ndarray, detections: int, least: float, no_match: float = 1.0
+) -> np.ndarray:
     """Each track's place in ``association.logits``: int64 [N], 0 = none; no detection twice.
 
     The most likely joint choice: a track's cost is -log of its share, for a detection as for "no match", which every
-    track has to itself. Detections with a share under ``least`` are not taken.
+    track has to itself and whose share counts ``no_match`` times. Pairs with a share under ``least`` are not matched.
     """
     n = len(look_at)
     cost = -association.logits.double().log_softmax(dim=1).numpy()
+    cost[:, 0] -= np.log(no_match)
     columns = np.concatenate([detections + np.arange(n)[:, None], look_at], axis=1)
     open_ = np.concatenate([np.ones((n, 1), dtype=bool), (look_at >= 0) & (cost[:, 1:] <= -np.log(least))], axis=1)
     order = np.argsort(np.where(open_, columns, np.iinfo(np.int64).max), axis=1, kind="stable")

@@ -185,6 +185,25 @@ def test_the_most_likely_matching(seed: int) -> None:
     assert (choice > 0).any()
 
 
+def test_what_no_match_is_worth() -> None:
+    """A share of 0.6 for no detection, 0.4 for one: taken where "no match" counts for less than two thirds."""
+    logits = torch.log(torch.tensor([[0.6, 0.4]]))
+    given = Association(logits, logits, logits), np.zeros((1, 1), np.int64), 1, 0.05
+    assert [matched_choice(*given, weight).tolist() for weight in (1.0, 0.7, 0.6, 0.1)] == [[0], [0], [1], [1]]
+
+
+@pytest.mark.parametrize(("scores", "share", "expected"), [
+    ("probability", 0.0, 1 / (1 + np.exp(-2.0))),
+    ("probability", 0.5, 1 / (1 + np.exp(-2.0 - 0.5 * np.log(9.0)))),
+    ("logit", 0.5, 2.0 + 0.5 * 0.9),
+])  # fmt: skip
+def test_the_score_that_is_reported(scores: str, share: float, expected: float) -> None:
+    """Of the belief sigmoid(2) and a detection of 0.9, also where the track is not seen any more."""
+    config = replace(small(), history=replace(HISTORY, scores=scores), life=SttLife(detector_share=share))
+    _, out = run(SttTracker(Sure(config)), [seen(0, [(0.0, 0.0)]), seen(1, [])])  # type: ignore[arg-type]
+    assert [frame.scores.tolist() for frame in out] == [[pytest.approx(expected, rel=1e-6)]] * 2
+
+
 def test_nothing_to_match() -> None:
     empty = torch.zeros(0, 1)
     assert matched_choice(Association(empty, empty, empty), np.zeros((0, 0), np.int64), 3, 0.3).tolist() == []
