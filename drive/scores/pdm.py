@@ -74,6 +74,13 @@ class PdmTable:
             raise KeyError(f"no column {name!r} in {self.label}")
         return np.asarray(found)
 
+    def row(self, p: int, step_s: float = 0.1) -> dict[str, Any]:
+        """Proposal p for a report: numbers, the label, the second at which each of EVENTS happened or None."""
+        numbers = {name: float(getattr(self, name)[p]) for name in SUB_SCORES if getattr(self, name) is not None}
+        times = {f"{e}_s": None if s[p] == NEVER else round(float(s[p]) * step_s, 3) for e, s in self.steps.items()}
+        rest = {"score": float(self.score[p]), "progress_m": float(self.progress_m[p]), "failed": bool(self.failed[p])}
+        return {"label": self.label, **rest, **numbers, **times, "unjudged": list(self.unjudged)}
+
     def __len__(self) -> int:
         return len(self.score)
 

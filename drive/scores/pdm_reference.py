@@ -66,12 +66,14 @@ class PlanScorer:
         )
         return self.tracker.track(plans, self.ego)
 
-    def score(self, plans: list[Plan], human_filter: bool = False) -> PdmTable:
+    def score(self, plans: list[Plan], human_filter: bool = False, before: Floats | None = None) -> PdmTable:
         """One row a plan; with `human_filter` (v2, recorded scenes) what the log's driver does too is forgiven.
 
+        before: `drive` of each plan's predecessor, float64 [P, T, 11], made in the scene that starts 0.5 s earlier
+        (same frame): v2's two-frame comfort; without it the score is without that term.
         Plans are read every half second, as the benchmark's are; one that ends early holds its last pose.
         """
-        table = self.scorer.score(self.drive(_poses(plans)), self.reference_m)
+        table = self.scorer.score(self.drive(_poses(plans)), self.reference_m, before)
         if not human_filter:
             return table
         human = self.scorer.score(self.drive(_poses([self.human_plan()])))

@@ -88,6 +88,9 @@ def test_rear_end() -> None:
     assert (table.steps["collision"][0], table.collision_with[0]) == (24, 0)
     assert (table.steps["ttc"][0], table.ttc_with[0]) == (15, 0)
     assert table.score[0] == 0.0
+    row = table.row(0)
+    assert (row["collision_s"], row["ttc_s"], row["off_road_s"], row["nc"]) == (2.4, 1.5, None, 0.0)
+    assert "ec" not in row
     # A cone in its place costs half, not all; it is a step later because both are where they were.
     cone = one(street((30.0, -1.75, 0.0, 0.0), things=(True,)), going(10.0))
     assert (cone.nc[0], cone.steps["collision"][0]) == (0.5, 24)

@@ -51,6 +51,20 @@ def test_planners() -> None:
     assert stop.progress_m[0] < scorer.score_planner(Stop()).progress_m[0] < 20.0  # that one brakes gently
 
 
+def test_two_frames() -> None:
+    """Half a second ago the same was planned: comfortable. Then 8 m/s and now a hard stop: not."""
+    scorer = PlanScorer(street(cars()), V2, "human")
+    earlier = scorer.drive(straight(8.0).poses[None])
+    earlier[..., 0] -= 4.0
+    same = scorer.score([straight(8.0)], before=earlier)
+    changed = scorer.score([straight(0.0)], before=earlier)
+    assert same.ec is not None
+    assert changed.ec is not None
+    assert (same.ec[0], changed.ec[0]) == (1.0, 0.0)
+    assert same.row(0)["ec"] == 1.0
+    assert scorer.score([straight(8.0)]).ec is None
+
+
 def test_human_filter() -> None:
     """The log's driver goes in the wrong lane all the while: a plan that does so too is forgiven it."""
     scene = street(cars())
