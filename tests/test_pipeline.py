@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 
 from data_tools.town import make_tiny_town
+from drive.boxes.box_features import FEATURES
+from drive.boxes.detections import read_detections
 from drive.cli import main
 from drive.detect import load
+from drive.detect_logs import detect_logs
+from drive.samples.frame_dataset import find_logs
+from drive.tracks.sequence import read_tracks
 
 SMALL = ["--model.backbone.channels", "16", "--model.backbone.heads", "2", "--model.backbone.mlp-channels", "16"]
 
@@ -57,6 +62,33 @@ def test_loose_scans_and_pictures(place: Path, capsys: pytest.CaptureFixture[str
     assert (place / "boxes" / "good.bin.png").stat().st_size > 1000
     found = load(place / "run")(scans / "good.bin", "nuscenes")
     assert len(found) == len(boxes["scans"]["good.bin"])
+
+
+def test_logs_are_detected_and_tracked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--logs", str(place / "logs"), "--split", "town_val"]
+    assert main(["detect", str(place / "run"), *words, "--features", "--out", str(place / "seen")]) == 0
+    found = read_detections(place / "seen" / "detections.arrow")
+    assert found.features.shape == (len(found.scores), FEATURES)
+    assert len(found.scores) == 0 or found.features.any()
+    assert found.velocity_valid.all()
+    plain = detect_logs(place / "run", find_logs([place / "logs"], "town_val"))
+    assert plain.boxes.tobytes() == found.boxes.tobytes()
+    assert plain.features.shape == (len(found.scores), 0)
+    # The run's own detections, and those with features, give the same tracks: AB3DMOT does not look at them.
+    out = [str(place / "tracks"), str(place / "tracks_seen")]
+    assert main(["score", str(place / "run")]) == 0
+    assert main(["track", "configs.town_ab3dmot", *words, "--run", str(place / "run"), "--out", out[0]]) == 0
+    file = str(place / "seen" / "detections.arrow")
+    assert main(["track", "configs.town_ab3dmot", *words, "--detections", file, "--out", out[1]]) == 0
+    one, other = (read_tracks(Path(folder) / "tracks.arrow") for folder in out)
+    assert one.boxes.tobytes() == other.boxes.tobytes()
+    assert (place / "tracks" / "report.html").is_file()
+    assert (place / "tracks" / "submission.json").is_file()
+    capsys.readouterr()
+    assert main(["detect", str(place / "run")]) == 2
+    assert main(["detect", str(place / "run"), str(place), *words]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert errors == ["error: drive detect: it looks at scans or at logs; name one of both: SCANS, or --logs LOGS"] * 2
 
 
 def test_views(place: Path) -> None:
