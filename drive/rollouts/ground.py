@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from drive.rollouts.cells import bounds_of, cell_of, gap2, grid_of, inside
 from drive.samples.scene import CONNECTOR, LANE, ON_ROAD, Scene, SceneMap
-from ops.polygon_queries.cpu import _bounds, _foot, _index, _inside, grid
 
 NOTHING, POLYGONS, EDGES = range(3)
 Z_WEIGHT = 3.0
@@ -22,7 +22,7 @@ below on a bridge is far."""
 
 class Ground(NamedTuple):
     """Maps of S scenes. Ring, polygon and segment numbers are flat over all; a grid is (place [5], starts, members) as
-    ``ops.polygon_queries.cpu.grid`` makes it, with starts and members flat too."""
+    ``drive.rollouts.cells.grid_of`` makes it, with starts and members flat too."""
 
     kind: np.ndarray  # int8 [S] NOTHING, POLYGONS, EDGES
     vertices: np.ndarray  # float64 [M, 2]
@@ -59,7 +59,7 @@ def ground_of(scenes: Sequence[Scene]) -> Ground:
     for m, first in zip(maps, rings, strict=False):
         ring_parts.append(m.ring_offsets[:-1] + first)
         polygon_parts.append(m.polygon_offsets[:-1] + ring_count)
-        box = _bounds(m.vertices, m.ring_offsets, m.polygon_offsets) if len(m.polygon_layer) else np.zeros((0, 4))
+        box = bounds_of(m.vertices, m.ring_offsets, m.polygon_offsets) if len(m.polygon_layer) else np.zeros((0, 4))
         cells = _cells(box, polygon_count)
         bounds.append(box)
         for own, kept in zip(cells, (place, starts, members), strict=True):
@@ -111,7 +111,7 @@ def _joined(parts: Sequence[np.ndarray], empty: tuple[int, ...]) -> np.ndarray:
 def _cells(bounds: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not len(bounds):
         return np.array([0.0, 0.0, 1.0, 1.0, 1.0]), np.zeros(2, np.int64), np.zeros(0, np.int64)
-    place, starts, members = grid(bounds)
+    place, starts, members = grid_of(bounds)
     return place, starts, members + first
 
 
@@ -159,13 +159,13 @@ def off_road(ground, s, x, y, z):  # type: ignore[no-untyped-def]
 def _off_polygons(ground, s, x, y):  # type: ignore[no-untyped-def]
     place, base = ground.place[s], ground.starts_at[s]
     nx, ny = int(place[3]), int(place[4])
-    cell = _index(y, place[1], 1 / place[2], ny) * nx + _index(x, place[0], 1 / place[2], nx)
+    cell = cell_of(y, place[1], place[2], ny) * nx + cell_of(x, place[0], place[2], nx)
     for k in range(ground.starts[base + cell], ground.starts[base + cell + 1]):
         g = ground.members[k]
         b = ground.bounds[g]
         if not (ground.layer[g] & ON_ROAD and x >= b[0] and x <= b[2] and y >= b[1] and y <= b[3]):
             continue
-        if _inside(x, y, ground.vertices, ground.rings, ground.polygons[g], ground.polygons[g + 1]):
+        if inside(x, y, ground.vertices, ground.rings, ground.polygons[g], ground.polygons[g + 1]):
             return 0.0
     best = np.inf
     for g in range(ground.scene_polygons[s], ground.scene_polygons[s + 1]):
@@ -179,19 +179,9 @@ def _off_polygons(ground, s, x, y):  # type: ignore[no-untyped-def]
             first, last = ground.rings[r], ground.rings[r + 1]
             for k in range(first, last):
                 to = k + 1 if k + 1 < last else first
-                best = min(best, _gap2(x, y, ground.vertices, k, to))
+                v, w = ground.vertices[k], ground.vertices[to]
+                best = min(best, gap2(x, y, v[0], v[1], w[0], w[1]))
     return np.sqrt(best)
-
-
-@njit(cache=True, nogil=True)
-def _gap2(x, y, vertices, k, to):  # type: ignore[no-untyped-def]
-    """Squared distance to the segment between two vertices."""
-    if to == k + 1:
-        return _foot(x, y, vertices, k)[0]
-    dx, dy = vertices[to, 0] - vertices[k, 0], vertices[to, 1] - vertices[k, 1]
-    ox, oy = x - vertices[k, 0], y - vertices[k, 1]
-    share = min(max((ox * dx + oy * dy) / max(dx * dx + dy * dy, 1e-18), 0.0), 1.0)
-    return (ox - share * dx) ** 2 + (oy - share * dy) ** 2
 
 
 @njit(cache=True, nogil=True)
@@ -202,7 +192,7 @@ def _off_edges(ground, s, x, y, z):  # type: ignore[no-untyped-def]
     """
     place, base = ground.edge_place[s], ground.edge_starts_at[s]
     nx, ny, size = int(place[3]), int(place[4]), place[2]
-    ci, cj = _index(x, place[0], 1 / size, nx), _index(y, place[1], 1 / size, ny)
+    ci, cj = cell_of(x, place[0], size, nx), cell_of(y, place[1], size, ny)
     ix, iy = min(max(x, place[0]), place[0] + nx * size), min(max(y, place[1]), place[1] + ny * size)
     outside = (x - ix) ** 2 + (y - iy) ** 2
     best, found, at = np.inf, -1, 0.0
@@ -256,15 +246,15 @@ def in_several_lanes(ground, s, corners):  # type: ignore[no-untyped-def]
     nx, ny = int(place[3]), int(place[4])
     lanes, touched = LANE | CONNECTOR, 0
     for c in range(4):
-        cell = _index(corners[c, 1], place[1], 1 / place[2], ny) * nx
-        cell += _index(corners[c, 0], place[0], 1 / place[2], nx)
+        cell = cell_of(corners[c, 1], place[1], place[2], ny) * nx
+        cell += cell_of(corners[c, 0], place[0], place[2], nx)
         for k in range(ground.starts[base + cell], ground.starts[base + cell + 1]):
             g = ground.members[k]
             if not ground.layer[g] & lanes:
                 continue
             held, first = 0, 4
             for d in range(4):
-                if _inside(
+                if inside(
                     corners[d, 0], corners[d, 1], ground.vertices, ground.rings, ground.polygons[g],
                     ground.polygons[g + 1],
                 ):  # fmt: skip
