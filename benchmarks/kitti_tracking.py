@@ -9,10 +9,12 @@ convert kitti_tracking``; DETECTIONS: ``drive convert ab3dmot_detections``. Keys
   poses (oxts), which these logs do not have.
 
 Trackers: ab3dmot, simple_track and center_greedy with the parameters of their recipes, none of them chosen on these
-scores. ``ab3dmot_tuned`` is AB3DMOT's filter with the best of GRID for each class, chosen by MOTA at 0.25 on the
-sequences of the other three folds (those that STT is trained on) and scored on the fold itself: what tuning by hand
-would give with the same knowledge. STT: ``--stt`` names the --work of ``benchmarks.stt_kitti`` (a folder a fold and
-seed, each trained on the other folds); the value is the mean over seeds, ``_min`` and ``_max`` beside it.
+scores. ``ab3dmot_tuned`` and ``simple_track_tuned`` are the two Kalman trackers with the best of GRIDS for each class,
+chosen by MOTA at 0.25 on the sequences of the other three folds (those that STT is trained on) and scored on the fold
+itself: what tuning by hand would give with the same knowledge.
+
+STT: ``--stt`` names the --work of ``benchmarks.stt_kitti`` (a folder a fold and seed, each trained on the other folds);
+the value is the mean over seeds, ``_min`` and ``_max`` beside it.
 
 All figures but sAMOTA, AMOTA and AMOTP hold at the score threshold where MOTA is best on the scored sequences, for
 every tracker alike (AB3DMOT's rule). Speeds are not scored: the sequences come without ego poses.
@@ -43,6 +45,7 @@ from drive.scores.clear_mot_recall import evaluate_recall
 from drive.scores.tracking_report import score_tracks
 from drive.tracks.ab3dmot import Ab3dmotConfig
 from drive.tracks.sequence import TrackSet, join_sets, read_tracks, track_log, write_tracks
+from drive.tracks.simple_track import SimpleTrackConfig
 from drive.train.weights import write_atomic
 
 TRACKERS = ("ab3dmot", "simple_track", "center_greedy")
@@ -56,8 +59,12 @@ PUBLISHED = {  # xinshuoweng/AB3DMOT, docs/KITTI.md: sAMOTA, MOTA, MOTP, IDS, FR
     "cyclist.iou05": (92.05, 83.38, 77.52, 1, 5, 124, 99),
     "car.iou07": (74.96, 62.48, 82.64, 0, 173, 1065, 2079),
 }
-# Of AB3DMOT's parameters: least detection score (PointRCNN's logit), matches before a report, frames until the end.
-GRID = {"min_score": (None, 0.0, 2.0), "min_hits": (1, 3), "max_age": (2, 4)}
+# AB3DMOT: least detection score (PointRCNN's logit), matches before a report, frames until the end. SimpleTrack: added
+# to the least score of its first stage, frames until the end.
+GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "ab3dmot": {"min_score": (None, 0.0, 2.0), "min_hits": (1, 3), "max_age": (2, 4)},
+    "simple_track": {"more_score": (-1.5, 0.0, 1.5), "max_age": (2, 4)},
+}
 KEPT = (
     "samota", "amota", "amotp", "mota", "motp", "recall", "precision", "ids", "frag", "fp", "fn", "mt", "ml",
     "threshold", "objects", "hota", "deta", "assa", "loca", "idf1", "clear_mota", "clear_ids",
@@ -75,24 +82,34 @@ def tracks_of(config: Any, min_score: float | None, logs: Sequence[Path], found:
     return read_tracks(kept)
 
 
-def tuned(logs: Sequence[Path], found: DetectionSet, work: Path) -> tuple[TrackSet, dict[str, Any]]:
-    """AB3DMOT's filter, each class and fold with the best of GRID on the other folds; and what was chosen."""
+def variant(name: str, setting: dict[str, Any]) -> tuple[Any, float | None]:
+    """(configuration, least detection score) of one setting of GRIDS."""
+    if name == "ab3dmot":
+        filtered = Ab3dmotConfig.kitti()
+        changed = {"min_hits": setting["min_hits"], "max_age": setting["max_age"]}
+        return replace(filtered, classes=tuple(replace(c, **changed) for c in filtered.classes)), setting["min_score"]
+    simple = SimpleTrackConfig.kitti()
+    more, age = setting["more_score"], setting["max_age"]
+    classes = tuple(replace(c, first_score=c.first_score + more, max_age=age) for c in simple.classes)
+    return replace(simple, classes=classes), None
+
+
+def tuned(name: str, logs: Sequence[Path], found: DetectionSet, work: Path) -> tuple[TrackSet, dict[str, Any]]:
+    """A Kalman tracker, each class and fold with the best of its grid on the other folds; and what was chosen."""
     parts = [load_kitti_mot([log for log in logs if fold_of(log) == k]) for k in range(len(FOLDS))]
     whole = load_kitti_mot(logs)
-    settings = list(itertools.product(*GRID.values()))
-    base = Ab3dmotConfig.kitti()
+    settings = [dict(zip(GRIDS[name], values, strict=True)) for values in itertools.product(*GRIDS[name].values())]
     runs, quality = [], np.full((len(settings), len(FOLDS), len(KITTI_MOT_CLASSES)), -np.inf)
-    for number, (min_score, min_hits, max_age) in enumerate(settings):
-        config = replace(base, classes=tuple(replace(c, min_hits=min_hits, max_age=max_age) for c in base.classes))
-        name = f"grid/{min_score}_{min_hits}_{max_age}.arrow"
-        runs.append(tracks_of(config, min_score, logs, found, work / name))
+    for number, setting in enumerate(settings):
+        kept = work / "grid" / name / ("_".join(map(str, setting.values())) + ".arrow")
+        runs.append(tracks_of(*variant(name, setting), logs, found, kept))
         quality[number] = motas_without_fold(runs[-1], whole, [fold_of(log) for log in logs])
-        print(f"setting {number + 1} of {len(settings)}", flush=True)
+        print(f"{name}: setting {number + 1} of {len(settings)}", flush=True)
     best = quality.argmax(axis=0)
     chosen = {
-        f"{name}.fold{fold}": dict(zip(GRID, settings[best[fold, c]], strict=True))
+        f"{name}.{kind}.fold{fold}": settings[best[fold, c]]
         for fold in range(len(FOLDS))
-        for c, name in enumerate(KITTI_MOT_CLASSES)
+        for c, kind in enumerate(KITTI_MOT_CLASSES)
     }
     return join_sets([_merged(runs, best[fold], parts[fold]) for fold in range(len(FOLDS))]), chosen
 
@@ -189,9 +206,12 @@ def main() -> None:
         tracks = tracks_of(recipe.tracker, recipe.min_score, logs, found, arguments.work / f"{name}.arrow")
         figures |= rows(name, tracks, logs)
         print_table(figures, name)
-    tracks, chosen = tuned(logs, found, arguments.work)
-    figures |= rows("ab3dmot_tuned", tracks, logs)
-    print_table(figures, "ab3dmot_tuned")
+    chosen: dict[str, Any] = {}
+    for name in GRIDS:
+        tracks, settings = tuned(name, logs, found, arguments.work)
+        chosen |= settings
+        figures |= rows(f"{name}_tuned", tracks, logs)
+        print_table(figures, f"{name}_tuned")
     seeds = stt_seeds(arguments.stt) if arguments.stt else {}
     if seeds:
         figures |= over_seeds([rows("stt", own, logs) for own in seeds.values()])
@@ -211,7 +231,7 @@ def main() -> None:
         "val6": VAL6,
         "folds": FOLDS,
         "stt_seeds": sorted(seeds),
-        "tuned": {"grid": GRID, "chosen": chosen},
+        "tuned": {"grids": GRIDS, "chosen": chosen},
         "threshold": "of the best MOTA on the scored sequences, by class and overlap, as AB3DMOT's evaluation does",
         "seconds": round(time.perf_counter() - begin, 1),
         "figures": figures | published,
@@ -232,7 +252,7 @@ def print_table(figures: dict[str, Any], name: str) -> None:
                 shown = [
                     f"{100 * v:6.2f}" if isinstance(v, float) and i < 5 else f"{v:6g}" for i, v in enumerate(values)
                 ]
-                print(f"{data:11s} {name:14s} {c:10s} {overlap:6s}", *shown, flush=True)
+                print(f"{data:11s} {name:18s} {c:10s} {overlap:6s}", *shown, flush=True)
 
 
 if __name__ == "__main__":
