@@ -21,10 +21,18 @@ INSIDE = PdmConfig(version="v1.1", direction_multiplies=True, progress_m=0.1)
 """The planner's own score: driving direction is a factor, and 0.1 m of progress is some."""
 
 
+BUFFERED_TOLERANCE_M = 0.3
+"""nuPlan's tolerance for leaving the road."""
+
+
 class PdmJudge:
     """The PDM score of proposals among a forecast, with the map of one scene ready."""
 
     def __init__(self, scene: Scene, config: PdmConfig = INSIDE) -> None:
+        # Where lanes were buffered because the map has no polygons of theirs, the inside of a turn is not in them: with
+        # no tolerance every proposal through it is off the road, and none is the best.
+        if scene.map.drivable_from == "polygons and buffered centre lines":
+            config = replace(config, road_tolerance_m=BUFFERED_TOLERANCE_M)
         self.config, self.instants = config, config.traffic_steps
         ready = replace(config, traffic_beyond=False)
         # Only the map, the route and the road's edges are taken of this.

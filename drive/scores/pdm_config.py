@@ -141,4 +141,5 @@ class PdmConfig:
 
     def label(self) -> str:
         """Name for tables and files, as ``EPDMS v2-fixed (navsim)``."""
-        return f"{'EPDMS' if self.second else 'PDMS'} {self.version} ({self.parity})"
+        spared = f", {self.road_tolerance_m:g} m off the road are spared" if self.road_tolerance_m else ""
+        return f"{'EPDMS' if self.second else 'PDMS'} {self.version} ({self.parity}{spared})"

@@ -133,6 +133,7 @@ def test_leaving_the_road(over: float, strict: float, nuplan: float) -> None:
     states = going(10.0, y=-3.5 - over + 2.297 / 2)
     assert one(street(), states).dac[0] == strict
     tolerant = one(street(), states, replace(V1, road_tolerance_m=0.3))
+    assert tolerant.label == "PDMS v1.1 (navsim, 0.3 m off the road are spared)"
     assert tolerant.dac[0] == nuplan
     assert (tolerant.steps["off_road"][0] == NEVER) == bool(nuplan)
 
