@@ -7,11 +7,14 @@ from pathlib import Path
 
 from drive.boxes.detections import DetectionSet, write_detections
 from drive.detect import DetectArguments, TrainedDetector, load
+from drive.errors import UserError
 from drive.logs.store import Log
+from drive.samples.config import DataConfig
 from drive.samples.frame_dataset import FrameDataset, find_logs
 from drive.train.evaluate import detect_dataset
 
 WITHOUT_VELOCITY = ("kitti", "view_of_delft")  # data sets of single frames: nothing there teaches a velocity
+_LOOKED_AT = 20  # training logs, to find out which data set taught a detector
 
 
 def detect_logs(
@@ -35,9 +38,18 @@ def detect_logs(
         device=trained.device,
         precision=trained.precision,
         progress="detecting",
-        velocity=Log.open(paths[0]).dataset not in WITHOUT_VELOCITY,
+        velocity=measures_velocity(trained.data, paths),
         features=features,
     )
+
+
+def measures_velocity(data: DataConfig, paths: Sequence[Path]) -> bool:
+    """Whether a detector's training logs taught it velocities; where they are gone, they were like ``paths``."""
+    try:
+        taught = find_logs(data.train_logs, data.train_split)
+    except UserError:
+        taught = list(paths)
+    return any(Log.open(path).dataset not in WITHOUT_VELOCITY for path in taught[:_LOOKED_AT])
 
 
 def detect_to_file(arguments: DetectArguments) -> None:

@@ -25,6 +25,7 @@ from drive.scores.eval_boxes import NO_ATTRIBUTE, UNKNOWN_POINTS, EvalBoxes
 from drive.scores.ground_truth import NUSCENES
 from drive.scores.nuscenes_tracking_boxes import TRACKING_NAMES, TrackedBoxes
 from drive.scores.report import Provenance, write_scores
+from drive.scores.submission_file import MAX_BOXES_PER_FRAME
 from drive.scores.submission_tracking import write_tracking_submission
 from drive.scores.tracking_report import TrackingReport, score_tracks
 from drive.tracks.sequence import TrackSet, join_sets, read_tracks, track_log, write_tracks
@@ -237,14 +238,26 @@ def log_of_rows(tracks: TrackSet) -> np.ndarray:
 
 
 def write_nuscenes(done: Tracked, path: Path) -> None:
-    """A submission to nuScenes' tracking benchmark, where all logs are of its shape and a class is one of its seven."""
+    """A submission to nuScenes' tracking benchmark, where all logs are of its shape and a class is one of its seven.
+
+    The benchmark allows so many boxes a frame: the best by score are kept, and a line says how many are not.
+    """
     logs = {log.name: log for log in map(Log.open, done.logs)}
     tracks = done.tracks
     label = np.array([TRACKING_NAMES.index(n) if n in TRACKING_NAMES else -1 for n in tracks.class_names])
     if any(log.dataset != NUSCENES for log in logs.values()) or (label < 0).all():
         return
+    frame = np.repeat(np.arange(len(tracks.frame_ids)), np.diff(tracks.offsets))
     kept = label[tracks.labels] >= 0
-    frame = np.repeat(np.arange(len(tracks.frame_ids)), np.diff(tracks.offsets))[kept]
+    order = np.lexsort((-tracks.scores, ~kept, frame))  # by frame, then what counts, then by falling score
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - tracks.offsets[frame[order]]
+    if (kept & (rank >= MAX_BOXES_PER_FRAME)).any():
+        print(
+            f"{path}: {int((kept & (rank >= MAX_BOXES_PER_FRAME)).sum())} boxes beyond {MAX_BOXES_PER_FRAME} a frame are left out"
+        )
+    kept &= rank < MAX_BOXES_PER_FRAME
+    frame = frame[kept]
     pairs = np.stack([log_of_rows(tracks), tracks.ids])[:, kept]
     unknown = np.full(int(kept.sum()), UNKNOWN_POINTS)
     boxes = EvalBoxes(

@@ -16,7 +16,7 @@ from drive.experiment import TrackExperiment
 from drive.logs.store import Log
 from drive.scores.submission_tracking import read_tracking_submission
 from drive.tracks.sequence import read_tracks
-from tests.view.track_logs import STEP_M, write_log
+from tests.view.track_logs import STEP_M, tracked, tracks_of, write_log
 
 FRAMES = 6
 
@@ -189,3 +189,35 @@ def test_a_detectors_run(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls[1:] == [(folder, ["avenue"], "cpu")]
     assert (folder / "detections.arrow").read_bytes() == before
     assert set(read_detections(logs.parent / "out/detections.arrow").logs) == {"avenue", "street"}
+
+
+def test_real_kitti_sequences(real_data: Path, tmp_path: Path) -> None:
+    """PointRCNN's boxes of two sequences through the three commands; the figures are AB3DMOT's metric's."""
+    raw, logs, found = real_data / "kitti/tracking", tmp_path / "logs", tmp_path / "pointrcnn.arrow"
+    convert = ["convert", "kitti_tracking", raw, logs, "--workers", 1, "--logs", "*0012", "*0014"]
+    assert main([str(word) for word in convert]) == 0
+    assert (
+        main([str(word) for word in ["convert", "ab3dmot_detections", raw / "detection", found, "--logs", logs]]) == 0
+    )
+    command = ["track", "configs.kitti_ab3dmot", "--logs", logs, "--detections", found, "--out", tmp_path / "out"]
+    assert main([str(word) for word in command]) == 0
+    scores = json.loads((tmp_path / "out/scores.json").read_text())
+    assert scores["counts.frames"] == 78 + 106
+    assert scores["ab3dmot.car.iou025.samota"] > 0.8
+    assert not any(key.startswith("state.") for key in scores)  # no poses, no speeds
+    page = (tmp_path / "out/report.html").read_text()
+    assert "<h2>kitti_tracking_0014" in page
+    assert len(page) < 400_000
+
+
+def test_a_submission_keeps_the_best_boxes_of_a_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_log(tmp_path, "street", 2)
+    places = [[(0.0, 10.0), (5.0, 0.0), (8.0, 0.0)], [(0.0, 12.0), (8.0, 0.0)]]
+    frames = [tracked(0, [4, 5, 6], places[0], [0.7, 0.9, 0.8]), tracked(1, [4, 6], places[1], [0.2, 0.3])]
+    monkeypatch.setattr(track, "MAX_BOXES_PER_FRAME", 2)
+    track.write_nuscenes(track.Tracked(tracks_of(path, frames), (path,), ()), tmp_path / "s.json")
+    results = json.loads((tmp_path / "s.json").read_text())["results"]
+    assert [[box["tracking_score"] for box in results[f"street-{k}"]] for k in (0, 1)] == [[0.9, 0.8], [0.2, 0.3]]
+    assert "1 boxes beyond 2 a frame are left out" in capsys.readouterr().out
