@@ -56,9 +56,9 @@ def fold_of(log: Path) -> int:
 
 
 def tracked(
-    experiment: Experiment, fold: int, histories: dict[Path, Histories], found: DetectionSet, folder: Path
+    experiment: Experiment, mine: Sequence[Path], histories: dict[Path, Histories], found: DetectionSet, folder: Path
 ) -> TrackSet:
-    """Tracks of a fold's sequences by STT that was trained on all others; kept in ``folder``."""
+    """Tracks of the logs ``mine`` by STT that was trained on all others of ``histories``; kept in ``folder``."""
     data, model = experiment.data, experiment.model
     assert isinstance(data, TrackDataConfig)
     assert isinstance(model, SttConfig)
@@ -66,29 +66,30 @@ def tracked(
     life, experiment = model.life, replace(experiment, model=replace(model, life=SttLife()))
     out = folder / "tracks.arrow"
     if not out.is_file():
-        others = [log for log in histories if fold_of(log) != fold]
-        mine = [log for log in histories if fold_of(log) == fold]
+        others = [log for log in histories if log not in mine]
         data = replace(data, train_logs=tuple(map(str, others)))
         experiment = replace(experiment, data=data)
         joined, names = join_histories([histories[log] for log in others]), [log.name for log in others]
         given = joined, model.history, data, experiment.seed, names
         if not (folder / WEIGHTS).is_file():
             summary = train(experiment, folder, dataset=TrackDataset(*given))
-            print(f"fold {fold}, seed {experiment.seed}: {summary.steps} steps in {summary.seconds:.0f} s", flush=True)
+            print(f"{folder.name}: {summary.steps} steps in {summary.seconds:.0f} s", flush=True)
         tracker = SttTracking(str(folder), life).build()
         write_tracks(out, join_sets([track_log(tracker, Log.open(log), found) for log in mine]))
     return read_tracks(out)
 
 
-def scored(tracks: TrackSet, truth: KittiMotTruth) -> dict[str, Any]:
+def scored(
+    tracks: TrackSet, truth: KittiMotTruth, names: Sequence[str] = KITTI_MOT_CLASSES, ious: Sequence[float] = IOUS
+) -> dict[str, Any]:
     """Figures by class and IoU."""
     placed, missing = place_in_camera(tracks, truth)
     if missing:
         raise ValueError(f"{len(missing)} frames were not tracked")
     rows = {}
-    for name in KITTI_MOT_CLASSES:
+    for name in names:
         sides = kitti_sides(truth.labels, placed, name)
-        for iou in IOUS:
+        for iou in ious:
             flat = evaluate_recall(*sides, iou).flat()
             rows[f"{name}.{iou}"] = {key: round(flat[key], 4) for key in FIGURES}
     return rows
@@ -135,6 +136,13 @@ def main() -> None:
     }
     if arguments.out.is_file():  # what was tried by hand stays beside what is measured here
         result["attempts"] = json.loads(arguments.out.read_text()).get("attempts", [])
+    sets: dict[int, TrackSet] = {}
+    for seed in arguments.seeds:
+        own = replace(recipe, seed=seed)
+        folders = [arguments.work / f"fold{fold}_seed{seed}" for fold in range(len(FOLDS))]
+        scored_on = [[log for log in logs if fold_of(log) == fold] for fold in range(len(FOLDS))]
+        pairs = zip(scored_on, folders, strict=True)
+        sets[seed] = join_sets([tracked(own, mine, by_log, found, folder) for mine, folder in pairs])
     for name in BASELINES:
         kept = arguments.work / f"{name}.arrow"
         if not kept.is_file():
@@ -143,11 +151,7 @@ def main() -> None:
             write_tracks(kept, join_sets([track_log(tracker, Log.open(log), found) for log in logs]))
         result["baselines"][name] = by_fold(read_tracks(kept), truth, parts)
     for seed in arguments.seeds:
-        sets = []
-        for fold in range(len(FOLDS)):
-            folder = arguments.work / f"fold{fold}_seed{seed}"
-            sets.append(tracked(replace(recipe, seed=seed), fold, by_log, found, folder))
-        result["seeds"][str(seed)] = by_fold(join_sets(sets), truth, parts)
+        result["seeds"][str(seed)] = by_fold(sets[seed], truth, parts)
         result["stt"] = spread([row["all"] for row in result["seeds"].values()])
         text = json.dumps(result, indent=1) + "\n"
         write_atomic(arguments.out, partial(_write, text))
@@ -166,7 +170,7 @@ def by_fold(tracks: TrackSet, truth: KittiMotTruth, parts: Sequence[KittiMotTrut
     cars = []
     for part in parts:
         frames = [f for f, name in enumerate(tracks.logs) if name in part.log_names]
-        cars.append(scored(tracks.select(frames), part)["car.0.25"]["mota"])
+        cars.append(scored(tracks.select(frames), part, ("car",), (0.25,))["car.0.25"]["mota"])
     return {"all": scored(tracks, truth), "car.0.25.mota by fold": cars}
 
 

@@ -22,7 +22,7 @@ HISTORY = HistoryConfig(
 def experiment() -> Experiment:
     """As ``nuscenes_stt``; the detector's velocities count, and its detections below 0.1 are left out."""
     base = nuscenes_stt.experiment()
-    model = SttConfig(class_names=NAMES, history=HISTORY, width=64, feedforward=128, life=nuscenes_stt.LIFE)
+    model = SttConfig(class_names=NAMES, history=HISTORY, width=48, feedforward=96, life=nuscenes_stt.LIFE)
     data = TrackDataConfig(
         train_logs=("runs/demo/logs",),
         train_split="val",
