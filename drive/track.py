@@ -252,10 +252,9 @@ def write_nuscenes(done: Tracked, path: Path) -> None:
     order = np.lexsort((-tracks.scores, ~kept, frame))  # by frame, then what counts, then by falling score
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order)) - tracks.offsets[frame[order]]
-    if (kept & (rank >= MAX_BOXES_PER_FRAME)).any():
-        print(
-            f"{path}: {int((kept & (rank >= MAX_BOXES_PER_FRAME)).sum())} boxes beyond {MAX_BOXES_PER_FRAME} a frame are left out"
-        )
+    beyond = int((kept & (rank >= MAX_BOXES_PER_FRAME)).sum())
+    if beyond:
+        print(f"{path}: {beyond} boxes beyond {MAX_BOXES_PER_FRAME} a frame are left out")
     kept &= rank < MAX_BOXES_PER_FRAME
     frame = frame[kept]
     pairs = np.stack([log_of_rows(tracks), tracks.ids])[:, kept]
