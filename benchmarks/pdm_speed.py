@@ -67,13 +67,35 @@ def slope(sizes: tuple[int, ...], times: list[float]) -> float:
     return float(np.polyfit(np.log(sizes[half:]), np.log(times[half:]), 1)[0])
 
 
+def plot(result: dict[str, Any], path: Path) -> None:
+    """The three laws as lines on logarithmic axes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(LAWS), figsize=(4 * len(LAWS), 3.5), constrained_layout=True)
+    for one, axis in zip(axes, LAWS, strict=True):
+        for version in ("v1.1", "v2-fixed"):
+            law = result[f"{version} by {axis}"]
+            one.loglog(law["sizes"], law["ms"], "o-", label=f"{version}: slope {law['slope']:.2f}")
+        rest = ", ".join(f"{n} {name}" for name, n in BASE.items() if name != axis)
+        one.set(xlabel=axis, ylabel="ms, one thread", title=rest)
+        one.legend()
+    figure.savefig(path, dpi=120)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("navsim-v1", "nuplan", "libraries"):
         parser.add_argument(f"--{name}", default="")
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/pdm_speed.json"))
+    parser.add_argument("--plot", type=Path, help="draw the laws that --out holds, measure nothing")
     args = parser.parse_args()
+    if args.plot:
+        plot(json.loads(args.out.read_text()), args.plot)
+        return
     config = PdmConfig()
     result: dict[str, Any] = {
         "machine": machine(),
