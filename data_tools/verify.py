@@ -28,6 +28,7 @@ from rich.table import Table
 from data_tools.frame_doctor import diagnose_logs
 from drive.errors import UserError
 from drive.logs import schema
+from drive.logs.files import read_table
 from drive.logs.store import Log, list_logs
 
 _IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
@@ -94,7 +95,8 @@ def _check_files(log: Log, fast: bool) -> Iterator[str]:
 
 
 def _table(log: Log, name: str) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(log.local_path(name)), "r")).read_all()
+    # Checked as a reader checks it: Arrow's own functions end the process on buffers that are too short.
+    return read_table(log.path / name, pa.ipc.open_file(pa.memory_map(str(log.local_path(name)), "r")))
 
 
 def _matrix(table: pa.Table, name: str, width: int) -> np.ndarray:
