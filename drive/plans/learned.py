@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from drive.plans.anchors import Coverage
 from drive.plans.diffusion import DiffusionConfig
+from drive.plans.diffusion_nuscenes import NuscenesConfig
 from drive.plans.mlp_head import MlpHeadConfig
 from drive.plans.proposals import Proposals
 from drive.plans.trunk_object import EgoTrunkConfig, ObjectTrunkConfig
@@ -25,7 +26,7 @@ class PlannerConfig:
     """Trunk and head of a learned planner; building it refuses a head that takes features of another size."""
 
     trunk: ObjectTrunkConfig | EgoTrunkConfig
-    head: DiffusionConfig | MlpHeadConfig | VanillaConfig
+    head: DiffusionConfig | NuscenesConfig | MlpHeadConfig | VanillaConfig
 
     def build(self) -> PlannerModel:
         return PlannerModel(self)
@@ -51,6 +52,9 @@ class PlannerModel(nn.Module):
 
     def losses(self, answer: Any, batch: PlanBatch) -> dict[str, Tensor]:
         """Scalars: "loss" is the sum of the weighted terms ("score", "regression"); the rest is watched only."""
+        points = self.config.head.points
+        if batch.future.shape[1] != points:
+            raise ValueError(f"the head plans {points} points, the samples have futures of {batch.future.shape[1]}")
         terms: dict[str, Tensor] = self.head.losses(answer, batch.future, batch.future_valid)
         taught = [terms[name] for name in ("score", "regression") if name in terms]
         return {"loss": torch.stack(taught).sum(), **{name: term.detach() for name, term in terms.items()}}

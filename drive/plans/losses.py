@@ -53,13 +53,15 @@ def l1_of_modes(poses: Tensor, modes: Tensor, future: Tensor, valid: Tensor) -> 
     return error.sum() / (valid.sum() * chosen.shape[-1]).clamp(min=1)
 
 
-def mode_losses(answer: TrainingAnswer, future: Tensor, valid: Tensor, config: PlanLossConfig) -> dict[str, Tensor]:
+def mode_losses(
+    answer: TrainingAnswer, future: Tensor, valid: Tensor, config: PlanLossConfig, modes: Tensor | None = None
+) -> dict[str, Tensor]:
     """Scalars: "score" and "regression" over all layers, weighted as in the total.
 
     The answer's poses have columns (x, y) or (x, y, heading); future: float32 [B, T, 3]; valid: bool [B, T]. Scenes
-    without any valid point teach neither.
+    without any valid point teach neither. modes: int64 [B], where the positive ones are known already.
     """
-    modes = positive_modes(answer.anchors, future, valid)
+    modes = positive_modes(answer.anchors, future, valid) if modes is None else modes
     known = valid.any(1)
     score, regression = answer.anchors.new_zeros(()), answer.anchors.new_zeros(())
     for layer in answer.layers:

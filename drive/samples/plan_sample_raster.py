@@ -67,7 +67,8 @@ def draw_map(lanes: SceneMap, route: Route | None, places: np.ndarray, cell_m: f
     """The picture of a map around places [N, 2] that the ego may reach (60 m beyond them), lines `cell_m` wide."""
     fine = cell_m / 2
     points = places if route is None else np.concatenate((places, route.centreline))
-    low, high = points.min(0) - MARGIN_M, points.max(0) + MARGIN_M
+    # On whole cells of the scene's frame: pictures of the same map agree wherever they reach.
+    low, high = np.floor((points.min(0) - MARGIN_M) / cell_m) * cell_m, points.max(0) + MARGIN_M
     bits = np.zeros(tuple(np.ceil((high - low) / fine).astype(int)), np.uint8)
     layers = ((P_DRIVABLE, ON_ROAD), (P_INTERSECTION, INTERSECTION), (P_CROSSING, CROSSING))
     marks = np.zeros(len(lanes.polygon_layer), np.uint8)

@@ -159,17 +159,20 @@ def experiment_of(head: object, steps: int) -> Experiment:
     return Experiment(
         name="hand",
         model=PlannerConfig(TRUNK, head),  # type: ignore[arg-type]
-        data=PlanDataConfig(features=FEATURES, batch_size=14),
-        train=TrainConfig(steps=steps, learning_rate=4e-3, weight_decay=1e-2, ema=0.0, device="cpu", clip_norm=25.0),
+        data=PlanDataConfig(features=FEATURES, batch_size=10),
+        train=TrainConfig(
+            steps=steps, learning_rate=5e-3, weight_decay=1e-2, schedule="cosine", warmup=0.02, ema=0.0, device="cpu"
+        ),
     )
 
 
 def test_a_short_training_learns(dataset: PlanDataset, tmp_path: Path) -> None:
-    experiment = experiment_of(DIFFUSION, 100)
+    dataset = PlanDataset(dataset.samples[::3])
+    experiment = experiment_of(replace(DIFFUSION, modes=3, train_levels=1), 220)
     assert Experiment.read(_written(experiment, tmp_path)) == experiment
     train(experiment, tmp_path / "run", dataset=dataset)
     entries = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()][1:]
-    assert entries[-1]["loss"] < 0.7 * entries[0]["loss"]
+    assert entries[-1]["loss"] < 0.3 * entries[0]["loss"]
     assert json.loads((tmp_path / "run" / "anchors.json").read_text())["futures"] == len(dataset)
 
     planner = load_planner(tmp_path / "run")
@@ -179,8 +182,8 @@ def test_a_short_training_learns(dataset: PlanDataset, tmp_path: Path) -> None:
     modes = positive_modes(anchors, batch.future, batch.future_valid)
     before, after = (l1_of_modes(p, modes, batch.future, batch.future_valid) for p in (anchors, found.poses[..., :2]))
     assert float(after) < 0.5
-    assert float(after) < 0.8 * float(before)  # nearer than the anchors themselves
-    assert (found.logits.argmax(1) == modes).float().mean() > 0.6
+    assert float(before) > 2  # three anchors for ten different drives
+    assert torch.equal(found.logits.argmax(1), modes)
 
     # The trained planner drives as it was trained: an observation of a scene is the decision that was made of it.
     scene = drive_scene(9.0, turn=True, name="s9.0True", actors=one_actor(81, (40.0, 4.0), (-9.0, 0.0)))
