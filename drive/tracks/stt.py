@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from drive.tracks.stt_batch import TrackBatch, TrackInputs
 from drive.tracks.stt_config import SttConfig
-from drive.tracks.stt_layers import CrossLayer, Mlp, SelfLayer, mlp
+from drive.tracks.stt_layers import CrossLayer, Mlp, PairMlp, SelfLayer, mlp
 from drive.tracks.stt_loss import stt_losses
 
 
@@ -74,7 +74,7 @@ class Stt(nn.Module):
         self.pool = CrossLayer(*sizes)
         self.no_match = nn.Parameter(torch.randn(width) * 0.02)
         self.interaction = nn.ModuleList(CrossLayer(*sizes) for _ in range(config.interaction_layers))
-        self.pair = Mlp(3 * width, width, width)
+        self.pair = PairMlp(width)
         self.association_head = nn.Linear(width, 1)
         self.state_head = Mlp(width, width, 8)
         self.state_decoder = Mlp(width, width, 8)
@@ -101,8 +101,7 @@ class Stt(nn.Module):
         track = self.temporal_fusion(history, x.history_valid)
         detections = self.detection_encoder(x.nearby)
         query, choices, there = self.track_detection_interaction(track, detections, x.nearby_valid)
-        tracks = query[:, None].expand_as(choices)
-        pairs = self.pair(torch.cat((tracks, choices, tracks * choices), dim=2))
+        pairs = self.pair(query, choices)
         logits = self.association_head(pairs)[..., 0].masked_fill(~there, float("-inf"))
         return Association(track, pairs, logits)
 

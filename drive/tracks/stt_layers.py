@@ -30,6 +30,19 @@ class Mlp(nn.Module):
         nn.init.zeros_(self.last.bias)
 
 
+class PairMlp(Mlp):
+    """Mlp of [track; choice; track * choice] for every choice of every track."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(3 * channels, channels, channels)
+
+    def forward(self, tracks: Tensor, choices: Tensor) -> Tensor:  # type: ignore[override]
+        """tracks [N, C], choices [N, K, C]: [N, K, C]. The track's own part is computed once a track."""
+        own, other, both = self.first.weight.chunk(3, dim=1)
+        hidden = F.linear(choices, other) + F.linear(tracks[:, None] * choices, both)
+        return self.last(F.gelu(hidden + F.linear(tracks, own, self.first.bias)[:, None]))
+
+
 class _Layer(nn.Module):
     def __init__(self, channels: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -49,6 +62,22 @@ class _Layer(nn.Module):
         logits = q @ k.transpose(2, 3) * (channels // self.heads) ** -0.5
         share = logits.masked_fill(~valid[:, None, None, :], float("-inf")).softmax(dim=3)
         return self.out((share @ v).transpose(1, 2).reshape(n, asked, channels))
+
+    def attend_once(self, query: Tensor, tokens: Tensor, valid: Tensor) -> Tensor:
+        """``attend`` for one query a row: query [N, C] -> [N, C], the same numbers to rounding.
+
+        Keys and values of the tokens are never made: q (K x) = (q K) x, and the shares sum to one, so that both
+        projections act on N queries instead of on N T tokens.
+        """
+        n, channels = query.shape
+        head = channels // self.heads
+        key, value = self.key_value.weight.view(2, self.heads, head, channels)
+        q = self.query(query).view(n, self.heads, head).transpose(0, 1)
+        asked = (q @ key).transpose(0, 1)
+        logits = asked @ tokens.transpose(1, 2) * head**-0.5
+        share = logits.masked_fill(~valid[:, None, :], float("-inf")).softmax(dim=2)
+        mixed = (share @ tokens).transpose(0, 1) @ value.transpose(1, 2)
+        return self.out(mixed.transpose(0, 1).reshape(n, channels) + self.key_value.bias[channels:])
 
 
 class SelfLayer(_Layer):
@@ -70,7 +99,7 @@ class CrossLayer(_Layer):
 
     def forward(self, query: Tensor, tokens: Tensor, valid: Tensor) -> Tensor:
         """query [N, C], tokens [N, T, C], valid bool [N, T]: [N, C]."""
-        query = query + self.attend(self.norm(query)[:, None], self.token_norm(tokens), valid)[:, 0]
+        query = query + self.attend_once(self.norm(query), self.token_norm(tokens), valid)
         return query + self.mlp(self.mlp_norm(query))
 
 

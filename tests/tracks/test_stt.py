@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from drive.tracks.history_data import TrackDataset
 from drive.tracks.stt_batch import TrackBatch, TrackInputs
 from drive.tracks.stt_config import SttConfig
+from drive.tracks.stt_layers import CrossLayer, PairMlp
 from tests.tracks.stt_world import HISTORY, NAMES, experiment, network, small
 
 
@@ -65,6 +67,20 @@ def test_few_or_none(tracks: int, near: int, alone: int) -> None:
     assert association.logits.shape == (tracks, 1 + near)
     assert all(bool(part.isfinite().all()) for part in estimate)
     assert net.newborn(x.alone).shape == (alone,)
+
+
+def test_short_cuts_change_no_number() -> None:
+    """One query that never makes keys and values, and pairs without the long vector, against the plain forms."""
+    torch.manual_seed(0)
+    layer, pair = CrossLayer(16, 4, 32).double(), PairMlp(16).double()
+    query, tokens = torch.randn(5, 16).double(), torch.randn(5, 7, 16).double()
+    valid = torch.rand(5, 7) < 0.6
+    valid[:, 0] = True
+    plain = layer.attend(query[:, None], tokens, valid)[:, 0]
+    torch.testing.assert_close(layer.attend_once(query, tokens, valid), plain, rtol=0, atol=1e-12)
+    tracks = query[:, None].expand_as(tokens)
+    long = pair.last(F.gelu(pair.first(torch.cat((tracks, tokens, tracks * tokens), dim=2))))
+    torch.testing.assert_close(pair(query, tokens), long, rtol=0, atol=1e-12)
 
 
 def test_every_weight_learns(batch: TrackBatch) -> None:
