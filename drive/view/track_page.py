@@ -27,7 +27,7 @@ canvas.view { height: 520px; } canvas.strip { height: 34px; margin-top: 6px; cur
 .list button { display: block; width: 100%; text-align: left; font: inherit; cursor: pointer; color: inherit;
   background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 5px 9px; margin-bottom: 5px; }
 .list button.on { border-color: var(--mark); } .list b { color: var(--mark); font-weight: 600; }
-.key { margin-right: 18px; white-space: nowrap; } .key svg { vertical-align: -3px; margin-right: 6px; }
+.key { display: inline-block; margin-right: 18px; } .key svg { vertical-align: -3px; margin-right: 6px; }
 """
 
 _SCRIPT = """

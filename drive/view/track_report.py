@@ -249,7 +249,10 @@ def _log_table(views: Sequence[LogView], anchors: Mapping[int, str]) -> str:
 
 
 def _section(view: LogView, anchor: str) -> str:
-    return f'<section id="{anchor}"><h2>{escape(view.log.name)}</h2></section>'
+    poses = [view.log.frame(index).global_from_ego for index in view.tracks.frame_indices]
+    known = any(not np.array_equal(pose, np.eye(4)) for pose in poses)
+    note = "" if known else '<p class="faint">No poses: all is seen from the ego, velocities are relative to it.</p>'
+    return f'<section id="{anchor}"><h2>{escape(view.log.name)}</h2>{note}</section>'
 
 
 _KEY = "".join(

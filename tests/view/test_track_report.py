@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from drive.logs.store import Log
+from drive.logs.writer import LogWriter
 from drive.samples.classes import ClassMap
 from drive.scores.ground_truth import load_ground_truth
 from drive.scores.nuscenes_tracking_boxes import load_tracking_truth
@@ -98,6 +99,22 @@ def test_the_page(tmp_path: Path) -> None:
     assert [head[0] for head, _ in worst["tracks"]] == [1, 2, 3, 7]  # id 4 lies below the score that is shown
     assert [rows[4::5] for _, rows in worst["truth"]] == [[1, 1, 1, 1], [1, 0, 1, 1]]
     assert "car 0.60" in page
+    assert "No poses" not in page
+
+
+def test_a_log_without_poses_says_so(tmp_path: Path) -> None:
+    path = write_log(tmp_path, frames=1)  # the first pose turns by a quarter: that is one
+    tracks = tracks_of(path, [tracked(0, [1], [(0, 10)], [1.0])])
+    write_track_report(tmp_path / "r.html", tracks, [path], CARS, "turned")
+    assert "No poses" not in (tmp_path / "r.html").read_text()
+    with LogWriter(tmp_path, "bare", dataset="x", source_version="1", licence="CC0-1.0", split="val") as log:
+        still = {"pose_translation": [0, 0, 0], "pose_rotation": [1, 0, 0, 0]}
+        log.add_frame(0, rows={}, source_timestamp=0, source_token="a", **still)
+    bare = tmp_path / "bare"
+    write_track_report(tmp_path / "r.html", tracks_of(bare, [tracked(0, [1], [(9, 0)], [1.0])]), [bare], CARS, "still")
+    page = (tmp_path / "r.html").read_text()
+    assert "No poses: all is seen from the ego" in page
+    assert data_of(page)[0]["ahead"]
 
 
 def test_logs_without_labels_and_without_tracks(tmp_path: Path) -> None:
