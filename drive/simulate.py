@@ -38,7 +38,7 @@ class SimulateArguments:
     logs: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Logs, or folders of logs."""
     planner: tuple[str, ...] = ("log_replay", "stop", "constant_velocity", "idm")
-    """log_replay, stop, constant_velocity, idm, or yours as module:name."""
+    """log_replay, stop, constant_velocity, idm, pdm_closed, or yours as module:name."""
     out: Path = Path("runs/simulate")
     """Folder for the results."""
     seconds: float | None = None

@@ -11,9 +11,12 @@ from drive.errors import UserError
 from drive.plans.baselines import BASELINES
 from drive.plans.planner import Planner
 
+# Planners that stand further right than this room: named here, loaded when they are asked for.
+ELSEWHERE = {"pdm_closed": "drive.scores.pdm_closed:pdm_closed"}
+
 
 def find_planner(name: str) -> Planner:
-    """A baseline by its name, or ``package.module:thing``: a planner, or something that makes one without arguments.
+    """A rule-based planner by its name, or ``package.module:thing``: a planner, or what makes one without arguments.
 
     Modules in the folder that the command runs in are found too.
 
@@ -22,9 +25,9 @@ def find_planner(name: str) -> Planner:
     """
     if name in BASELINES:
         return BASELINES[name]
-    module, colon, thing = name.partition(":")
+    module, colon, thing = ELSEWHERE.get(name, name).partition(":")
     if not colon or not module or not thing:
-        known = ", ".join(BASELINES)
+        known = ", ".join([*BASELINES, *ELSEWHERE])
         raise UserError(f"planner {name!r}", f"is none of {known}", "name one of them, or yours as module:name")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

@@ -121,6 +121,7 @@ def test_planners_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert find_planner("idm").name == "idm"
+    assert find_planner("pdm_closed").name == "pdm_closed"
     assert find_planner("my_planner_of_test_many:A").name == "a"
     assert find_planner("drive.plans.baselines:IdmLaneFollower").name == "idm"
     for name, why in (
