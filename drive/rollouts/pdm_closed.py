@@ -8,7 +8,7 @@ is handed in: `drive.scores.pdm_closed.pdm_closed` makes the whole.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -103,7 +103,8 @@ class PdmClosed:
         """ValueError: the scene has no route."""
         if scene.route is None:
             raise ValueError("PDM-Closed needs a route; the scene has none")
-        return PdmClosedInScene(self, scene.route, self.judge_of(scene))
+        own = replace(self, tracker=replace(self.tracker, vehicle=scene.vehicle))
+        return PdmClosedInScene(own, scene.route, self.judge_of(scene))
 
     def plan(self, observation: Observation) -> Plan:
         """ValueError, always: it plans in a scene (`for_scene`), whose map it prepares once."""

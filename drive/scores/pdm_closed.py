@@ -59,5 +59,5 @@ class PdmJudge:
 
 
 def pdm_closed(config: PdmClosedConfig | None = None) -> PdmClosed:
-    """The planner, ready for scenes."""
+    """The planner, ready for scenes; in each it drives that scene's vehicle."""
     return PdmClosed(PdmJudge, config or PdmClosedConfig(), INSIDE.tracker(Vehicle()))
