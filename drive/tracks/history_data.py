@@ -15,7 +15,7 @@ from drive.geometry.angles import wrap_angle
 from drive.geometry.box import HEIGHT, LENGTH, VX, VY, YAW
 from drive.logs.store import Log
 from drive.samples.classes import ClassMap
-from drive.tracks.history import HistoryConfig, describe, describe_alone, extrapolate, nearby
+from drive.tracks.history import COLUMNS, HistoryConfig, describe, describe_alone, extrapolate, nearby
 from drive.tracks.history_augment import (
     NO_HISTORY_AUGMENT,
     HistoryAugment,
@@ -93,6 +93,9 @@ def log_histories(config: TrackDataConfig, logs: Sequence[Path], history: Histor
         log = Log.open(path)
         found = next((f for f in files if log.name in f.logs), files[0])  # frame_rows says if it is in none
         frames = list(log_detections(log, found, names))
+        if found.features.shape[1] < history.appearance:
+            what = f"its detections carry {found.features.shape[1]} features, the recipe asks for {history.appearance}"
+            raise UserError(log.path, what, "set model.history.appearance to what the detector gives, or 0")
         indices = [index for index, _ in frame_rows(log, found)]
         truth, blind = read_truth(log, indices, config.truth), unlabelled(log, indices, frames)
         parts.append(build_histories(frames, truth, len(names), history, config.truth, config.alive_s, blind))
@@ -173,12 +176,15 @@ class TrackDataset:
         looks, counts = all_.features[first:last], valid.sum(axis=1)
         track = anchors, past[:, 0], counts, track_labels
         safe = np.where(look_at >= 0, look_at, 0)
-        around = (seen[safe], looks[safe]) if len(seen) else (np.zeros((*safe.shape, 17)), np.zeros((*safe.shape, 0)))
+        if len(seen):
+            around, around_looks = seen[safe], looks[safe]
+        else:
+            around, around_looks = np.zeros((*safe.shape, COLUMNS)), np.zeros((*safe.shape, config.appearance))
         sample = {
             "history": describe(past, times, *track, all_.features[rows], config),
             "history_s": times.astype(np.float32),
             "history_valid": valid,
-            "nearby": describe(around[0], np.zeros(safe.shape), *track, around[1], config),
+            "nearby": describe(around, np.zeros(safe.shape), *track, around_looks, config),
             "nearby_valid": there,
             "alone": describe_alone(seen, labels, looks, config),
             "match": match.astype(np.int64),

@@ -296,6 +296,30 @@ def test_detections_that_are_not_named_or_not_there(tmp_path: Path) -> None:
         log_histories(made.data, [other], HISTORY)  # type: ignore[arg-type]
 
 
+def test_what_the_detector_saw_at_its_boxes(tmp_path: Path) -> None:
+    """Features stand behind the measured columns; a frame without detections has none; too few are refused."""
+    log, found = write_world(tmp_path, frames=8)
+    first = found.offsets[3] - found.offsets[2]
+    offsets = np.concatenate([found.offsets[:3], found.offsets[3:] - first])  # frame 2 is empty
+    kept = np.r_[0 : found.offsets[2], found.offsets[3] : len(found.scores)]
+    features = np.random.default_rng(0).normal(0, 1, (len(kept), 3)).astype(np.float32)
+    found = replace(
+        found, offsets=offsets, boxes=found.boxes[kept], scores=found.scores[kept], labels=found.labels[kept],
+        velocity_valid=found.velocity_valid[kept], features=features,
+    )  # fmt: skip
+    write_detections(tmp_path / "found.arrow", found)
+    made = experiment(tmp_path / "other", frames=4)
+    looking = replace(HISTORY, appearance=3)
+    data = replace(made.data, train_detections=(str(tmp_path / "found.arrow"),), frames_per_sample=1)  # type: ignore[arg-type]
+    dataset = TrackDataset.of(data, [log], looking, 0)  # type: ignore[arg-type]
+    batch = dataset.collate([dataset.plain(k) for k in range(len(dataset))])
+    np.testing.assert_array_equal(batch.alone[:, -3:].numpy(), dataset.histories.features)
+    assert dataset.plain(2)["alone"].shape == (0, looking.channels)
+    assert len(dataset.plain(2)["match"]) > 5
+    with pytest.raises(UserError, match="carry 3 features, the recipe asks for 4"):
+        TrackDataset.of(data, [log], replace(HISTORY, appearance=4), 0)  # type: ignore[arg-type]
+
+
 def test_trained_killed_and_gone_on_with_to_the_bit(tmp_path: Path) -> None:
     """As any recipe: `train` on the logs that it names; the loss falls; stopped at a checkpoint, it ends the same."""
     made = experiment(tmp_path, steps=12)
