@@ -8,8 +8,9 @@ convert kitti_tracking``; DETECTIONS: ``drive convert ab3dmot_detections``. Keys
 - ``published...``: AB3DMOT's own table on the 11, of its docs/KITTI.md. Its tracker also moves tracks by the ego's
   poses (oxts), which these logs do not have.
 
-Trackers: ab3dmot, simple_track and center_greedy with the parameters of their recipes, none of them chosen on these
-scores. ``ab3dmot_tuned`` and ``simple_track_tuned`` are the two Kalman trackers with the best of GRIDS for each class,
+Trackers: ab3dmot, simple_track and center_greedy with the parameters of their recipes. Those of AB3DMOT were chosen by
+its authors for these detections (on which sequences they do not say); nothing else was chosen on these scores.
+``ab3dmot_tuned`` and ``simple_track_tuned`` are the two Kalman trackers with the best of GRIDS for each class,
 chosen by MOTA at 0.25 on the sequences of the other three folds (those that STT is trained on) and scored on the fold
 itself: what tuning by hand would give with the same knowledge.
 
