@@ -17,17 +17,14 @@ class PlanLossConfig:
     """Weights; the defaults are the NAVSIM variant's.
 
     score: of the focal loss on logits; regression: of the L1 between the positive mode and the true future.
-    total: of their sum over layers, beside the perception losses below.
-    agent_exists, agent_box, bev_classes: of `perception_losses`; used where a trunk answers with them.
+    total: of their sum over layers, beside a trunk's own losses (a sensor-level trunk also learns boxes and a semantic
+        map; the object-level one is given both).
     alpha, gamma: the focal loss's.
     """
 
     score: float = 10.0
     regression: float = 8.0
     total: float = 12.0
-    agent_exists: float = 10.0
-    agent_box: float = 1.0
-    bev_classes: float = 14.0
     alpha: float = 0.25
     gamma: float = 2.0
 
