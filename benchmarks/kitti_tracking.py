@@ -190,29 +190,42 @@ def stt_seeds(folder: Path) -> dict[int, TrackSet]:
     return found
 
 
+def baselines(logs: Sequence[Path], found: DetectionSet, work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Figures of all trackers but STT, and the settings that tuning chose."""
+    figures: dict[str, Any] = {}
+    for name in TRACKERS:
+        recipe = load_track_recipe(f"configs.kitti_{name}")
+        tracks = tracks_of(recipe.tracker, recipe.min_score, logs, found, work / f"{name}.arrow")
+        figures |= rows(name, tracks, logs)
+        print_table(figures, name)
+    chosen: dict[str, Any] = {}
+    for name in GRIDS:
+        tracks, settings = tuned(name, logs, found, work)
+        chosen |= settings
+        figures |= rows(f"{name}_tuned", tracks, logs)
+        print_table(figures, f"{name}_tuned")
+    return figures, chosen
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("logs", type=Path)
     parser.add_argument("detections", type=Path)
     parser.add_argument("--stt", type=Path, help="the --work of benchmarks.stt_kitti")
+    parser.add_argument("--add", action="store_true", help="keep the baselines of --out as they are, add STT's rows")
     parser.add_argument("--work", type=Path, default=Path("runs/kitti_tracking"))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "kitti_tracking.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     begin = time.perf_counter()
     logs, found = sorted(list_logs(arguments.logs)), read_detections(arguments.detections)
-    figures: dict[str, Any] = {}
-    for name in TRACKERS:
-        recipe = load_track_recipe(f"configs.kitti_{name}")
-        tracks = tracks_of(recipe.tracker, recipe.min_score, logs, found, arguments.work / f"{name}.arrow")
-        figures |= rows(name, tracks, logs)
-        print_table(figures, name)
-    chosen: dict[str, Any] = {}
-    for name in GRIDS:
-        tracks, settings = tuned(name, logs, found, arguments.work)
-        chosen |= settings
-        figures |= rows(f"{name}_tuned", tracks, logs)
-        print_table(figures, f"{name}_tuned")
+    if arguments.add:
+        before = json.loads(arguments.out.read_text())
+        new = ("tracking.kitti.stt.", "tracking.kitti_val6.stt.", "published.")
+        figures = {key: value for key, value in before["figures"].items() if not key.startswith(new)}
+        chosen = before["tuned"]["chosen"]
+    else:
+        figures, chosen = baselines(logs, found, arguments.work)
     seeds = stt_seeds(arguments.stt) if arguments.stt else {}
     if seeds:
         figures |= over_seeds([rows("stt", own, logs) for own in seeds.values()])
