@@ -68,7 +68,8 @@ class SimulationWork:
             try:
                 scene = load_scene(_log(spec.log), spec.start, self.scene)
             except UserError as error:
-                broken[spec.name] = not_simulated(spec.name, spec.log.name, planner.name, str(error))
+                said = f"{error.what}; {error.mend}" if error.place == spec.name else str(error)
+                broken[spec.name] = not_simulated(spec.name, spec.log.name, planner.name, said)
                 continue
             if why := self.filter.refuses(scene):
                 left_out.append((scene.name, why))
