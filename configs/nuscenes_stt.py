@@ -43,7 +43,7 @@ def experiment() -> Experiment:
             batch_size=1,
         ),
         train=TrainConfig(
-            steps=150,
+            steps=100,
             learning_rate=3e-3,
             weight_decay=0.05,
             ema=0.99,
