@@ -119,6 +119,9 @@ def comfort(states: Floats, centre: float, config: PdmConfig, history: Floats | 
             return np.ones(len(states))
         if history is not None:
             before = history[:-1] if quirks.history_gap else history
+            if quirks.history_without_turning:
+                before = before.copy()
+                before[:, [YAW_RATE, YAW_ACCELERATION]] = 0.0
             states = np.concatenate([np.broadcast_to(before, (len(states), *before.shape)), states], axis=1)
     return np.asarray(within_bounds(states, centre, config).all(axis=1), dtype=np.float64)
 

@@ -28,6 +28,8 @@ class Quirks:
             longitudinal axis with a plus sign; and the lateral acceleration of the plant is 0 by definition.
             Else the rigid body's: a_lon - d w^2, v w + d w'.
         history_gap: v2's history ends two steps before now, not one.
+        history_without_turning: v2's history has no yaw rate or acceleration: nuPlan's states lose them when they are
+            interpolated.
         no_history_is_comfortable: in v2 a scene without a history has the history comfort 1.
         jerk_is_acceleration: the tracker penalises accelerations, not jerks (`TrackerConfig.jerk_is_acceleration`).
     """
@@ -37,13 +39,14 @@ class Quirks:
     progress_zeroed: bool = True
     bent_shift: bool = True
     history_gap: bool = True
+    history_without_turning: bool = True
     no_history_is_comfortable: bool = True
     jerk_is_acceleration: bool = True
 
 
 PARITY: dict[str, Quirks] = {
     "navsim": Quirks(),
-    "corrected": Quirks(False, False, False, False, False, False, False),
+    "corrected": Quirks(False, False, False, False, False, False, False, False),
 }
 """The switch ``parity``: numbers to compare with published ones, or numbers that mean what they say."""
 
