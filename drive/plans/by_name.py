@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import sys
+from pathlib import Path
 
 from drive.errors import UserError
 from drive.plans.baselines import BASELINES
@@ -16,7 +17,8 @@ ELSEWHERE = {"pdm_closed": "drive.scores.pdm_closed:pdm_closed"}
 
 
 def find_planner(name: str) -> Planner:
-    """A rule-based planner by its name, or ``package.module:thing``: a planner, or what makes one without arguments.
+    """A rule-based planner by its name, the folder of a run of ``drive plan``, or ``package.module:thing``: a planner,
+    or what makes one without arguments.
 
     Modules in the folder that the command runs in are found too.
 
@@ -25,6 +27,9 @@ def find_planner(name: str) -> Planner:
     """
     if name in BASELINES:
         return BASELINES[name]
+    if os.path.isfile(os.path.join(name, "config.json")):
+        trained: Planner = importlib.import_module("drive.plan").load_planner(Path(name))
+        return trained
     module, colon, thing = ELSEWHERE.get(name, name).partition(":")
     if not colon or not module or not thing:
         known = ", ".join([*BASELINES, *ELSEWHERE])
