@@ -9,7 +9,7 @@ import pytest
 
 from drive.dynamics.bicycle import HEADING, X, Y
 from drive.scores.pdm import SUB_SCORES, PdmTable, score_plans, score_states
-from drive.scores.pdm_comfort import smoothing, two_frame_comfort
+from drive.scores.pdm_comfort import comfort, smoothing, two_frame_comfort
 from drive.scores.pdm_config import PdmConfig
 from drive.scores.pdm_grid import cell_of, edge_within, entry_holds, make_grid
 from tests.scores.pdm_world import TIMES_S, World, make_world, scene_of
@@ -187,3 +187,12 @@ def test_ec_enters_the_score() -> None:
     assert table.ec is not None
     np.testing.assert_array_equal(table.ec, 1.0)
     assert score_states(scene, states, config).ec is None
+
+
+def test_history_without_turning_is_a_quirk() -> None:
+    """A history with a yaw rate of 2 rad/s: 1.461 m ahead of the axle that is 5.8 m/s^2, too much where it is read."""
+    states, history = np.zeros((1, 41, 11)), np.zeros((15, 11))
+    history[:, 9] = 2.0
+    assert comfort(states, 1.461, CONFIGS[1], history)[0] == 1.0
+    assert comfort(states, 1.461, replace(CONFIGS[1], parity="corrected"), history)[0] == 0.0
+    assert comfort(states, 1.461, CONFIGS[1], np.zeros((15, 11)))[0] == 1.0
