@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from ops import native
+from ops.kalman import AB3DMOT
+from ops.kalman.host import NATIVE as KALMAN_SOURCE
 from ops.pillar_encoder import cpu as pillars
 from ops.transformer_layer import cpu as layer
 from ops.window_attention import cpu as attention
@@ -74,6 +76,46 @@ PILLARS = """
     return 0;
 }
 """
+KALMAN = """
+    static int64_t derivative[D] = {DERIVATIVE};
+    for (int64_t N = 0; N < 20; N += 3)
+        for (int64_t K = 0; K <= N; K += 2)
+            for (int64_t each = 0; each < 2; ++each) {  // one matrix of noise for all, or one each
+                int64_t processes = each ? N : 1, noises = each ? K : 1;
+                double *mean = malloc(N * D * 8), *covariance = calloc(N * D * D, 8), *dt = malloc(N * 8);
+                double *process = calloc(processes * D * D, 8), *z = malloc(K * M * 8), *R = calloc(noises * M * M, 8);
+                double *out = malloc(N * D * 8), *spread = malloc(N * D * D * 8);
+                int64_t *rows = malloc(K * 8), *seen = malloc(N * 8), *wrong = malloc(8);
+                for (int64_t i = 0; i < N * D; ++i) mean[i] = (double)(i * 7919 % 1000) / 500 - 1;
+                for (int64_t i = 0; i < K * M; ++i) z[i] = (double)(i * 104729 % 1000) / 500 - 1;
+                for (int64_t n = 0; n < N; ++n) dt[n] = 0.1 * n;
+                for (int64_t n = 0; n < N; ++n) for (int i = 0; i < D; ++i) covariance[(n * D + i) * D + i] = 1 + i;
+                for (int64_t n = 0; n < processes; ++n) for (int i = 0; i < D; ++i) process[(n * D + i) * D + i] = 0.1;
+                for (int64_t k = 0; k < noises; ++k) for (int i = 0; i < M; ++i) R[(k * M + i) * M + i] = 1;
+                for (int64_t k = 0; k < K; ++k) rows[k] = N - 1 - k;
+                *wrong = (int64_t)1 << 62;
+                step(0, N, N, mean, covariance, dt, process, processes, derivative, rows, K, z, R, noises, 3, out,
+                     spread, seen, wrong);
+                if (*wrong != (int64_t)1 << 62) return 2;
+                for (int64_t i = 0; i < N * D; ++i) if (!(out[i] * 0 == 0)) return 3;
+                for (int64_t i = 0; i < N * D * D; ++i) if (!(spread[i] * 0 == 0)) return 4;
+                if (K > 1) {
+                    rows[1] = rows[0];
+                    step(0, N, N, mean, covariance, 0, process, processes, derivative, rows, K, z, R, noises, -1, out,
+                         spread, seen, wrong);
+                    if (*wrong >= 0) return 5;  // a row named twice is found
+                }
+                free(mean), free(covariance), free(dt), free(process), free(z), free(R), free(out), free(spread);
+                free(rows), free(seen), free(wrong);
+            }
+    return 0;
+}
+"""
+KALMAN_SIZES = (
+    ("D", str(AB3DMOT.states)),
+    ("M", str(AB3DMOT.measured)),
+    ("DERIVATIVE", ",".join(map(str, AB3DMOT.derivative))),
+)
 NARROW = pytest.mark.skipif(not native.has("__AVX512BF16__"), reason="no bfloat16 instructions here")
 
 
@@ -83,6 +125,7 @@ NARROW = pytest.mark.skipif(not native.has("__AVX512BF16__"), reason="no bfloat1
         pytest.param(attention.SOURCE, ATTENTION, (("DIM", "16"),), id="attention 16"),
         pytest.param(attention.SOURCE, ATTENTION, (("DIM", "10"),), id="attention 10"),
         pytest.param(pillars.SOURCE, PILLARS, (), id="pillars"),
+        pytest.param(KALMAN_SOURCE, KALMAN, KALMAN_SIZES, id="kalman"),
         pytest.param(layer.SOURCE, LAYER, layer.defines(128, 192, 4, False), id="layer"),
         pytest.param(layer.SOURCE, LAYER, layer.defines(128, 64, 8, True), id="layer bf16", marks=NARROW),
     ],
