@@ -26,8 +26,8 @@ from drive.tracks.stt_loss import stt_losses
 
 
 class Association(NamedTuple):
-    """track: [N, C] temporal feature; pairs: [N, 1 + K, C], the track with no detection and with each detection;
-    logits: [N, 1 + K], -inf where there is no detection."""
+    """track: [N, C] temporal feature; pairs: [N, 1 + K, C], ``PairMlp``'s hidden layer of the track with none and
+    with each detection; logits: [N, 1 + K], -inf where there is no detection."""
 
     track: Tensor
     pairs: Tensor
@@ -102,12 +102,12 @@ class Stt(nn.Module):
         detections = self.detection_encoder(x.nearby)
         query, choices, there = self.track_detection_interaction(track, detections, x.nearby_valid)
         pairs = self.pair(query, choices)
-        logits = self.association_head(pairs)[..., 0].masked_fill(~there, float("-inf"))
+        logits = self.pair.scored(pairs, self.association_head).masked_fill(~there, float("-inf"))
         return Association(track, pairs, logits)
 
     def estimate(self, association: Association, choice: Tensor) -> Estimate:
         """State, belief and box of each track with its choice int64 [N]: 0 = no match, else 1 + a place."""
-        pair = association.pairs[torch.arange(len(choice), device=choice.device), choice]
+        pair = self.pair.last(association.pairs[torch.arange(len(choice), device=choice.device), choice])
         state = self.state_head(pair)
         return Estimate(state[:, :4], state[:, 4:], self.existence_head(pair)[:, 0], self.box_head(pair))
 

@@ -31,7 +31,10 @@ class Mlp(nn.Module):
 
 
 class PairMlp(Mlp):
-    """Mlp of [track; choice; track * choice] for every choice of every track."""
+    """Mlp of [track; choice; track * choice] for every choice of every track, in two halves.
+
+    ``forward`` gives the hidden layer of all pairs; ``last`` is for those that are asked about their state.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__(3 * channels, channels, channels)
@@ -40,7 +43,12 @@ class PairMlp(Mlp):
         """tracks [N, C], choices [N, K, C]: [N, K, C]. The track's own part is computed once a track."""
         own, other, both = self.first.weight.chunk(3, dim=1)
         hidden = F.linear(choices, other) + F.linear(tracks[:, None] * choices, both)
-        return self.last(F.gelu(hidden + F.linear(tracks, own, self.first.bias)[:, None]))
+        return F.gelu(hidden + F.linear(tracks, own, self.first.bias)[:, None])
+
+    def scored(self, hidden: Tensor, head: nn.Linear) -> Tensor:
+        """``head(self.last(hidden))`` for a head to one number: two linear maps in a row are one. [..., C] -> [...]."""
+        weight = head.weight @ self.last.weight
+        return F.linear(hidden, weight, head.weight @ self.last.bias + head.bias)[..., 0]
 
 
 class _Layer(nn.Module):

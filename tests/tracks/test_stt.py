@@ -80,7 +80,9 @@ def test_short_cuts_change_no_number() -> None:
     torch.testing.assert_close(layer.attend_once(query, tokens, valid), plain, rtol=0, atol=1e-12)
     tracks = query[:, None].expand_as(tokens)
     long = pair.last(F.gelu(pair.first(torch.cat((tracks, tokens, tracks * tokens), dim=2))))
-    torch.testing.assert_close(pair(query, tokens), long, rtol=0, atol=1e-12)
+    torch.testing.assert_close(pair.last(pair(query, tokens)), long, rtol=0, atol=1e-12)
+    head = torch.nn.Linear(16, 1).double()
+    torch.testing.assert_close(pair.scored(pair(query, tokens), head), head(long)[..., 0], rtol=0, atol=1e-12)
 
 
 def test_every_weight_learns(batch: TrackBatch) -> None:
