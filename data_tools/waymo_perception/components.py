@@ -93,7 +93,10 @@ class Component:
             if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
                 columns.append([self._array(value) for value in column])
             else:
-                columns.append(column.to_pylist())
+                try:
+                    columns.append(column.to_pylist())
+                except UnicodeDecodeError as error:
+                    raise self._broken(error) from None
         for values in zip(*columns, strict=True):
             yield dict(zip(self._names, values, strict=True))
 
