@@ -1,6 +1,7 @@
 """Speed of the baseline trackers around a network, and of their two halves beside peers, in one run on one thread.
 
     OMP_NUM_THREADS=1 python -m benchmarks.tracker_speed --out benchmarks/results/tracker_speed.json
+    python -m benchmarks.tracker_speed --out benchmarks/results/tracker_speed.json --plot docs/tracker_speed.png
 
 Whole steps (detections of a frame in, tracks out; KITTI's classes and numbers) at 200 tracks, and from 50 to 1,600 at
 constant density: a track on 110 m^2, 3 % of the objects unseen in a frame. ``slope`` is the fit of log time over log
@@ -145,13 +146,36 @@ def association(count: int, rounds: int, goal: float | None) -> dict[str, Any]:
     }
 
 
+def plot(report: dict[str, Any], path: Path) -> None:
+    """Time of a step over the live tracks, on logarithmic axes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4), constrained_layout=True)
+    for name, found in report["whole_steps"].items():
+        tracks = [c["live_tracks"] for c in found["curve"]]
+        label = f"{name}: slope {found['slope']['median']:.2f} from 200 tracks up"
+        axes.loglog(tracks, [1000 * c["median"] for c in found["curve"]], "o-", label=label)
+    axes.set(
+        xlabel="live tracks", ylabel="ms a frame, one thread (median)", title="A tracker's step around the network"
+    )
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--plot", type=Path, help="draw what --out holds, measure nothing")
     args = parser.parse_args()
+    if args.plot:
+        plot(json.loads(args.out.read_text()), args.plot)
+        return
     torch.set_num_threads(1)
     load_before = os.getloadavg()
     steps: dict[str, Any] = {}
