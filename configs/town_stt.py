@@ -1,4 +1,9 @@
-"""STT on the synthetic town's key frames (2 Hz), on what a detector found there (``drive score`` writes it)."""
+"""STT on the synthetic town's key frames (2 Hz), on what the demo's detector found in its training scenes::
+
+    drive detect runs/demo/pillars --logs runs/demo/logs --split town_train --out runs/demo/seen
+
+A detector is surer of scenes that it has learned than of any other; ``make demo-full`` gives STT cross-fitted detections.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +30,8 @@ def experiment() -> Experiment:
     model = SttConfig(class_names=NAMES, history=HISTORY, width=48, feedforward=96, life=nuscenes_stt.LIFE)
     data = TrackDataConfig(
         train_logs=("runs/demo/logs",),
-        train_split="val",
-        train_detections=("runs/demo/pillars/detections.arrow",),
+        train_split="town_train",
+        train_detections=("runs/demo/seen/detections.arrow",),
         truth=TruthConfig(CLASSES, near_m=(2.0,) * 5, right_by="distance", right_at=2.0),
         alive_s=(2.1, 0.6),
         frames_per_sample=8,
