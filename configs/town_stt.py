@@ -2,7 +2,7 @@
 
     drive detect runs/demo/pillars --logs runs/demo/logs --split town_train --out runs/demo/seen
 
-A detector is surer of scenes that it has learned than of any other; ``make demo-full`` gives STT cross-fitted detections.
+A detector is surer of scenes that it has learned than of others; ``make demo-full`` gives STT cross-fitted detections.
 """
 
 from __future__ import annotations
