@@ -2,7 +2,8 @@
 
 An observation is one detection as a row of numbers; a history is a track's last T of them. Everything is stated
 relative to the pose to which the history leads at the present instant (`extrapolate`), so that a track looks the same
-wherever it is and however fast it moves. Arrays are numpy, float64 until they are features.
+wherever it is and however fast it moves. Arrays are numpy, float64 until they are features. The loops are compiled, in
+``drive.tracks.history_steps``; the tracker calls them on the rows of its rings, without gathering observations.
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 
-from drive.geometry.box import HEIGHT, LENGTH, VX, VY, YAW
-from drive.tracks.inputs import measured_velocity, usable
+from drive.geometry.box import VX, VY
+from drive.tracks.history_steps import (
+    COLUMNS,
+    MEASURED,
+    VELOCITY_VALID,
+    described,
+    extrapolated,
+    log_sizes,
+    nearest,
+    observed,
+    traits,
+)
+from drive.tracks.inputs import usable
 from drive.tracks.track import FrameDetections
-from ops.assignment import candidates
-
-COLUMNS = 17
-"""Of an observation: BOX_COLUMNS 0-8, velocity valid 9, score 10, ego x y z yaw 11-14, rival 15-16."""
-VELOCITY_VALID, SCORE, EGO_X, EGO_YAW, RIVAL = 9, 10, 11, 14, 15
-MEASURED = 25
-"""Features of an observation without its class and its appearance."""
-_RIVAL_M = 4.0
-_BOUND = 20.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,16 @@ class HistoryConfig:
         """Features of an observation."""
         return MEASURED + len(self.gate_m) + self.appearance
 
+    @property
+    def fit(self) -> tuple[float, float, float]:
+        """What ``history_steps.extrapolated`` asks for."""
+        return self.fit_s, self.fit_prior_s2, self.horizon_s
+
+    @property
+    def gates(self) -> np.ndarray:
+        """``gate_m`` float64 [K]."""
+        return np.array(self.gate_m, dtype=np.float64)
+
 
 def sound(frame: FrameDetections, classes: int, config: HistoryConfig) -> np.ndarray:
     """bool [N]: detections that can be used (``inputs.usable``) and are not below the least score."""
@@ -71,39 +83,12 @@ def observe(frames: list[FrameDetections], config: HistoryConfig) -> np.ndarray:
     """The detections of some frames, one after the other, as observations float64 [N, 17]. All must be sound."""
     if not frames:
         return np.zeros((0, COLUMNS))
-    counts = np.array([len(frame) for frame in frames])
-    out = np.zeros((int(counts.sum()), COLUMNS))
-    out[:, :9] = np.concatenate([frame.boxes for frame in frames])
-    measured = np.concatenate([measured_velocity(frame) for frame in frames])
-    out[~measured, VX : VY + 1] = 0.0
-    out[:, VELOCITY_VALID] = measured
-    scores = np.concatenate([frame.scores for frame in frames]).astype(np.float64)
-    if config.scores == "probability":
-        kept = scores.clip(1e-3, 1 - 1e-3)
-        scores = np.log(kept / (1 - kept))
-    out[:, SCORE] = scores / 4.0
-    out[:, EGO_X : EGO_YAW + 1] = np.repeat(np.stack([frame.ego for frame in frames]), counts, axis=0)
-    labels = np.concatenate([frame.labels for frame in frames])
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    out[:, RIVAL : RIVAL + 2] = _rivals(out, labels, offsets)
-    return out
-
-
-def _rivals(values: np.ndarray, labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Of each detection: distance to the nearest surer one of its class (1 = 4 m or more), and how much surer."""
-    xy, bounds = torch.from_numpy(np.ascontiguousarray(values[:, :2])), torch.from_numpy(offsets)
-    pairs = candidates(xy, xy, _RIVAL_M, row_offsets=bounds, column_offsets=bounds)
-    row, column, distance = pairs.rows().numpy(), pairs.column.numpy(), pairs.cost.numpy()
-    score = values[:, SCORE]
-    surer = (labels[row] == labels[column]) & (score[column] > score[row])
-    row, column, distance = row[surer], column[surer], distance[surer]
-    order = np.lexsort((distance, row))
-    row, column, distance = row[order], column[order], distance[order]
-    first = np.concatenate([[True], row[1:] != row[:-1]])[: len(row)]
-    out = np.tile([1.0, 0.0], (len(values), 1))
-    out[row[first], 0] = distance[first] / _RIVAL_M
-    out[row[first], 1] = score[column[first]] - score[row[first]]
-    return out
+    columns = [(f.boxes, f.velocity_valid, f.scores.astype(np.float64, copy=False), f.labels) for f in frames]
+    joined = columns[0] if len(frames) == 1 else [np.concatenate(c) for c in zip(*columns, strict=True)]
+    boxes, velocity_valid, scores, labels = joined
+    offsets = np.array([0, *(len(frame) for frame in frames)], dtype=np.int64).cumsum()
+    egos = np.array([frame.ego for frame in frames], dtype=np.float64)
+    return observed(boxes, velocity_valid, scores, labels, egos, offsets, config.scores == "probability")
 
 
 def extrapolate(values: np.ndarray, times: np.ndarray, valid: np.ndarray, config: HistoryConfig) -> np.ndarray:
@@ -116,20 +101,7 @@ def extrapolate(values: np.ndarray, times: np.ndarray, valid: np.ndarray, config
         values: [N, T, 17] observations, the newest first; times: [N, T] seconds from the present, <= 0;
         valid: bool [N, T], the first of each row True.
     """
-    last = values[:, 0]
-    weight = np.where(valid, np.exp((times - times[:, :1]) / config.fit_s), 0.0)
-    weight /= weight.sum(axis=1, keepdims=True).clip(1e-12)
-    age = times - (weight * times).sum(axis=1, keepdims=True)
-    place = values[..., :2]
-    offset = place - (weight[..., None] * place).sum(axis=1, keepdims=True)
-    prior = last[:, VX : VY + 1] * last[:, VELOCITY_VALID, None]
-    spread = (weight * age**2).sum(axis=1)
-    error = (weight[..., None] * age[..., None] * (offset - prior[:, None] * age[..., None])).sum(axis=1)
-    velocity = prior + error / (spread + config.fit_prior_s2)[:, None]
-    out = last[:, :9].copy()
-    out[:, :2] += velocity * np.minimum(-times[:, :1], config.horizon_s)
-    out[:, VX : VY + 1] = velocity
-    return out
+    return extrapolated(_table(values), np.where(valid, _rows(*valid.shape), -1), times, *config.fit)
 
 
 def nearby(
@@ -143,24 +115,12 @@ def nearby(
 ) -> np.ndarray:
     """The detections that each track looks at, nearest first: rows int64 [N, K], -1 where there are no more.
 
-    K is the largest number that any track has, at most ``config.candidates``. Offsets as in ``ops.assignment``.
+    K is the largest number that any track has, at most ``config.candidates``. Offsets int64 [B + 1] say which rows and
+    which columns belong together (a frame); without them all do.
     """
-    rows = torch.from_numpy(np.ascontiguousarray(anchors[:, :2]))
-    columns = torch.from_numpy(np.ascontiguousarray(boxes[:, :2]))
-    gate = torch.from_numpy(np.asarray(config.gate_m, dtype=np.float64)[anchor_labels])
-    bounds = [None if o is None else torch.from_numpy(o) for o in (row_offsets, column_offsets)]
-    pairs = candidates(rows, columns, gate, row_offsets=bounds[0], column_offsets=bounds[1])
-    row, column, distance = pairs.rows().numpy(), pairs.column.numpy(), pairs.cost.numpy()
-    same = anchor_labels[row] == labels[column]
-    row, column, distance = row[same], column[same], distance[same]
-    order = np.lexsort((distance, row))
-    row, column = row[order], column[order]
-    rank = np.arange(len(row)) - np.searchsorted(row, row)
-    kept = rank < config.candidates
-    row, column, rank = row[kept], column[kept], rank[kept]
-    out = np.full((len(anchors), int(rank.max(initial=-1)) + 1), -1, dtype=np.int64)
-    out[row, rank] = column
-    return out
+    rows = np.array([0, len(anchors)]) if row_offsets is None else row_offsets
+    columns = np.array([0, len(boxes)]) if column_offsets is None else column_offsets
+    return nearest(anchors, anchor_labels, config.gates, boxes, labels, config.candidates, rows, columns)
 
 
 def describe(
@@ -181,51 +141,26 @@ def describe(
         counts: [N] observations of each track's history, labels: int64 [N].
         appearance: float32 [N, M, C].
     """
-    n, m = times.shape
-    out = np.zeros((n, m, config.channels), dtype=np.float32)
-    cos, sin = np.cos(anchors[:, None, YAW]), np.sin(anchors[:, None, YAW])
-    moved = values[..., :2] - anchors[:, None, :2] - anchors[:, None, VX : VY + 1] * times[..., None]
-    speed = anchors[:, None, VX : VY + 1]
-    relative = values[..., VX : VY + 1] - speed
-    measured = values[..., VELOCITY_VALID]
-    size = np.log(values[..., LENGTH : HEIGHT + 1].clip(1e-3))
-    seen = values[..., :2] - values[..., EGO_X : EGO_X + 2]
-    bearing = np.arctan2(seen[..., 1], seen[..., 0])
-    turn = values[..., YAW] - anchors[:, None, YAW]
-    columns = (
-        np.arcsinh(_turned(moved, cos, sin) / 0.5),
-        np.arcsinh((values[..., 2:3] - anchors[:, None, 2:3]) / 0.5),
-        np.broadcast_to(_turned(speed, cos, sin) / 10, (n, m, 2)),
-        size,
-        5 * (size - np.log(last[:, None, LENGTH : HEIGHT + 1].clip(1e-3))),
-        np.stack([np.sin(turn), np.cos(turn)], axis=-1),
-        np.arcsinh(_turned(relative, cos, sin) / 2) * measured[..., None],
-        np.stack([measured, values[..., SCORE], np.hypot(seen[..., 0], seen[..., 1]) / 40], axis=-1),
-        _angle(bearing - values[..., EGO_YAW]),
-        _angle(values[..., YAW] - bearing),
-        values[..., RIVAL : RIVAL + 2],
-        np.broadcast_to((counts / config.length)[:, None, None], (n, m, 1)),
-    )
-    out[..., :MEASURED] = np.concatenate(columns, axis=-1).clip(-_BOUND, _BOUND)
-    out[np.arange(n), :, MEASURED + labels] = 1.0
-    if config.appearance:
-        out[..., MEASURED + len(config.gate_m) :] = np.nan_to_num(appearance).clip(-_BOUND, _BOUND)
-    return out
+    table, classes = _table(values), len(config.gate_m)
+    looks = np.ascontiguousarray(appearance, dtype=np.float32).reshape(len(table), config.appearance)
+    track = anchors, log_sizes(np.ascontiguousarray(last)), counts / config.length, labels
+    return described(table, traits(table), looks, _rows(*times.shape), times, *track, classes)
 
 
-def describe_alone(seen: np.ndarray, labels: np.ndarray, looks: np.ndarray, config: HistoryConfig) -> np.ndarray:
-    """Features float32 [D, F] of detections as seen from themselves."""
-    measured = seen[:, VELOCITY_VALID, None] > 0
-    own = np.concatenate([seen[:, :VX], np.where(measured, seen[:, VX : VY + 1], 0.0)], axis=1)
+def describe_alone(
+    seen: np.ndarray, own: np.ndarray, labels: np.ndarray, looks: np.ndarray, config: HistoryConfig
+) -> np.ndarray:
+    """Features float32 [D, F] of detections as seen from themselves; own: their ``traits``."""
+    poses = seen[:, :9].copy()
+    poses[:, VX : VY + 1] *= seen[:, VELOCITY_VALID, None] > 0
     here = np.zeros((len(seen), 1))
-    return describe(seen[:, None], here, own, seen, here[:, 0], labels, looks[:, None], config)[:, 0]
+    track = poses, own[:, :3], here[:, 0], labels
+    return described(seen, own, looks, _rows(len(seen), 1), here, *track, len(config.gate_m))[:, 0]
 
 
-def _turned(vectors: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:
-    """Vectors [..., 2] of the fixed frame in a frame that is turned by the angle."""
-    x, y = vectors[..., 0], vectors[..., 1]
-    return np.stack([cos * x + sin * y, cos * y - sin * x], axis=-1)
+def _table(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values).reshape(-1, COLUMNS)
 
 
-def _angle(angle: np.ndarray) -> np.ndarray:
-    return np.stack([np.sin(angle), np.cos(angle)], axis=-1)
+def _rows(n: int, m: int) -> np.ndarray:
+    return np.arange(n * m).reshape(n, m)

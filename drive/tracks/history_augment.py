@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from drive.geometry.box import HEIGHT, LENGTH, VX, VY, YAW, Y
-from drive.tracks.history import EGO_X, EGO_YAW, SCORE, VELOCITY_VALID
 from drive.tracks.history_samples import Histories
+from drive.tracks.history_steps import EGO_X, EGO_YAW, SCORE, VELOCITY_VALID
 
 
 @dataclass(frozen=True)

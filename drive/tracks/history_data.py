@@ -15,7 +15,7 @@ from drive.geometry.angles import wrap_angle
 from drive.geometry.box import HEIGHT, LENGTH, VX, VY, YAW
 from drive.logs.store import Log
 from drive.samples.classes import ClassMap
-from drive.tracks.history import COLUMNS, HistoryConfig, describe, describe_alone, extrapolate, nearby
+from drive.tracks.history import HistoryConfig, describe, describe_alone, extrapolate, nearby
 from drive.tracks.history_augment import (
     NO_HISTORY_AUGMENT,
     HistoryAugment,
@@ -25,6 +25,7 @@ from drive.tracks.history_augment import (
     worsen,
 )
 from drive.tracks.history_samples import Histories, build_histories, join_histories
+from drive.tracks.history_steps import COLUMNS, traits
 from drive.tracks.history_truth import TruthConfig, is_right, read_truth
 from drive.tracks.history_unlabelled import unlabelled
 from drive.tracks.sequence import frame_rows, log_detections
@@ -186,7 +187,7 @@ class TrackDataset:
             "history_valid": valid,
             "nearby": describe(around, np.zeros(safe.shape), *track, around_looks, config),
             "nearby_valid": there,
-            "alone": describe_alone(seen, labels, looks, config),
+            "alone": describe_alone(seen, traits(seen), labels, looks, config),
             "match": match.astype(np.int64),
             "frames": np.array([start, end]),
         }

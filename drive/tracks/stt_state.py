@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numba import njit
 
-from drive.tracks.history import COLUMNS
+from drive.tracks.history_steps import COLUMNS
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,10 @@ class SttState:
         arrays = {f.name: v[rows] for f in fields(self) if isinstance(v := getattr(self, f.name), np.ndarray)}
         return SttState(self.frames, self.timestamp_ns, self.next_id, self.left_out, **arrays)
 
-    def newest_first(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Histories in order: values [N, T, 17], stamps_ns [N, T], valid bool [N, T], features [N, T, C]."""
-        length = self.values.shape[1]
-        back = np.arange(length)
-        places = (self.counts[:, None] - 1 - back) % length
-        rows = np.arange(len(self))[:, None]
-        valid = back < self.counts[:, None]
-        return self.values[rows, places], self.stamps_ns[rows, places], valid, self.features[rows, places]
+    def newest_first(self, now_ns: int) -> tuple[np.ndarray, np.ndarray]:
+        """Histories in order: rows int64 [N, T] of ``values.reshape(N * T, 17)``, -1 where there is no observation
+        (any more), and float64 [N, T] seconds from ``now_ns``, 0 there."""
+        return _newest_first(self.counts, self.stamps_ns, now_ns)
 
     def after(
         self,
@@ -85,3 +82,15 @@ class SttState:
 
 def _longer(array: np.ndarray, more: int) -> np.ndarray:
     return np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
+
+
+@njit(cache=True, nogil=True)
+def _newest_first(counts, stamps_ns, now_ns):  # type: ignore[no-untyped-def]
+    n, length = stamps_ns.shape
+    rows, times = np.full((n, length), -1, np.int64), np.zeros((n, length))
+    for i in range(n):
+        for k in range(min(counts[i], length)):
+            place = (counts[i] - 1 - k) % length
+            rows[i, k] = i * length + place
+            times[i, k] = (stamps_ns[i, place] - now_ns) * 1e-9
+    return rows, times

@@ -15,23 +15,14 @@ import torch
 
 from drive.geometry.angles import wrap_angle
 from drive.geometry.box import HEIGHT, LENGTH, VX, VY, YAW
-from drive.tracks.history import (
-    COLUMNS,
-    SCORE,
-    VELOCITY_VALID,
-    describe,
-    describe_alone,
-    extrapolate,
-    nearby,
-    observe,
-    sound,
-)
+from drive.tracks.history import describe_alone, nearby, observe, sound
+from drive.tracks.history_steps import COLUMNS, SCORE, VELOCITY_VALID, described, extrapolated, traits
 from drive.tracks.inputs import seconds_since
-from drive.tracks.stt import Association, Estimate, Stt
+from drive.tracks.stt import Estimate, Stt
 from drive.tracks.stt_batch import TrackInputs
+from drive.tracks.stt_match import matched_choice
 from drive.tracks.stt_state import SttState
 from drive.tracks.track import FrameDetections, TrackedFrame
-from ops.assignment import Candidates, assign
 
 _SLACK_S = 1e-3  # stamps are not exact multiples of a period
 
@@ -55,11 +46,11 @@ class SttTracker:
         rows = np.flatnonzero(sound(detections, len(self.class_names), config))
         frame = detections.take(rows)
         seen, looks = observe([frame], config), self._appearance(frame)
-        old = state.take(np.full(len(state), passed_s <= life.max_gap_s))
+        old = state if passed_s <= life.max_gap_s else state.take(np.zeros(0, dtype=np.int64))
 
         anchors, inputs, look_at = self._inputs(old, frame, seen, looks)
         association = self.network.associate(inputs)
-        choice = matched_choice(association, look_at, len(frame), life.match, life.no_match)
+        choice = matched_choice(association.logits.numpy(), look_at, len(frame), life.match, life.no_match)
         estimate = self.network.estimate(association, torch.from_numpy(choice))
         matched = choice > 0
         detection = look_at[np.flatnonzero(matched), choice[matched] - 1]
@@ -96,21 +87,19 @@ class SttTracker:
         self, tracks: SttState, frame: FrameDetections, seen: np.ndarray, looks: np.ndarray
     ) -> tuple[np.ndarray, TrackInputs, np.ndarray]:
         """Extrapolated boxes [N, 9], what the network sees, and which detections each track looks at [N, K]."""
-        config = self.config.history
-        values, stamps, valid, features = tracks.newest_first()
-        times = np.where(valid, (stamps - frame.timestamp_ns) * 1e-9, 0.0)
-        anchors = extrapolate(values, times, valid, config)
+        config, classes = self.config.history, len(self.class_names)
+        rows, times = tracks.newest_first(frame.timestamp_ns)
+        table = tracks.values.reshape(-1, COLUMNS)
+        past, own = traits(table), traits(seen)
+        anchors = extrapolated(table, rows, times, *config.fit)
         look_at = nearby(anchors, tracks.labels, seen, frame.labels, config)
-        there = look_at >= 0
-        safe = np.where(there, look_at, 0)
-        around = seen[safe] if len(seen) else np.zeros((*look_at.shape, COLUMNS))
-        around_looks = looks[safe] if len(seen) else np.zeros((*look_at.shape, looks.shape[1]), np.float32)
-        counts, last = valid.sum(axis=1), values[:, 0]
-        track = anchors, last, counts, tracks.labels
-        history = describe(values, times, *track, features, config)
-        detections = describe(around, np.zeros(look_at.shape), *track, around_looks, config)
-        alone = describe_alone(seen, frame.labels, looks, config)
-        arrays = history, times.astype(np.float32), valid, detections, there, alone
+        fullness = np.minimum(tracks.counts, config.length) / config.length
+        track = anchors, past[rows[:, 0], :3], fullness, tracks.labels, classes
+        features = tracks.features.reshape(len(table), config.appearance)
+        history = described(table, past, features, rows, times, *track)
+        around = described(seen, own, looks, look_at, np.zeros(look_at.shape), *track)
+        alone = describe_alone(seen, own, frame.labels, looks, config)
+        arrays = history, times.astype(np.float32), rows >= 0, around, look_at >= 0, alone
         return anchors, TrackInputs(*(torch.from_numpy(a) for a in arrays)), look_at
 
     def _tracked(
@@ -170,29 +159,6 @@ class SttTracker:
         newest = now.stamps_ns.max(axis=1, initial=0)  # the ring's unused places are 0
         unseen_s = (now.timestamp_ns - newest) * 1e-9
         return now.take((unseen_s <= self.config.life.max_unseen_s + _SLACK_S) & (belief >= self.config.life.forget))
-
-
-def matched_choice(
-    association: Association, look_at: np.ndarray, detections: int, least: float, no_match: float = 1.0
-) -> np.ndarray:
-    """Each track's place in ``association.logits``: int64 [N], 0 = none; no detection twice.
-
-    The most likely joint choice: a track's cost is -log of its share, for a detection as for "no match", which every
-    track has to itself and whose share counts ``no_match`` times. Pairs with a share under ``least`` are not matched.
-    """
-    n = len(look_at)
-    cost = -association.logits.double().log_softmax(dim=1).numpy()
-    cost[:, 0] -= np.log(no_match)
-    columns = np.concatenate([detections + np.arange(n)[:, None], look_at], axis=1)
-    open_ = np.concatenate([np.ones((n, 1), dtype=bool), (look_at >= 0) & (cost[:, 1:] <= -np.log(least))], axis=1)
-    order = np.argsort(np.where(open_, columns, np.iinfo(np.int64).max), axis=1, kind="stable")
-    columns, cost, open_ = (np.take_along_axis(a, order, axis=1) for a in (columns, cost, open_))
-    offsets = np.concatenate([[0], open_.sum(axis=1).cumsum()]).astype(np.int64)
-    among = Candidates(*(torch.from_numpy(a) for a in (offsets, columns[open_], cost[open_])))
-    column = assign(among, detections + n).column.numpy()
-    place = (columns == column[:, None]) & open_
-    chosen = np.take_along_axis(order, place.argmax(axis=1)[:, None], axis=1)[:, 0] if n else np.zeros(0, np.int64)
-    return np.ascontiguousarray(chosen, dtype=np.int64)
 
 
 def placed(

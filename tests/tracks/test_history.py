@@ -11,19 +11,11 @@ import pytest
 from drive.boxes.detections import write_detections
 from drive.errors import UserError
 from drive.experiment import Experiment
-from drive.tracks.history import (
-    COLUMNS,
-    EGO_X,
-    VELOCITY_VALID,
-    describe,
-    describe_alone,
-    extrapolate,
-    nearby,
-    observe,
-)
+from drive.tracks.history import describe, describe_alone, extrapolate, nearby, observe
 from drive.tracks.history_augment import NO_HISTORY_AUGMENT, HistoryAugment, mirrored_boxes, worsen
 from drive.tracks.history_data import TrackDataset, log_histories
 from drive.tracks.history_samples import Histories, join_histories
+from drive.tracks.history_steps import COLUMNS, EGO_X, VELOCITY_VALID, arcsinhs, logs, traits
 from drive.tracks.history_truth import motion
 from drive.tracks.track import FrameDetections
 from tests.tracks.stt_world import HISTORY, experiment, write_world
@@ -111,10 +103,18 @@ def test_rivals_are_surer_ones_of_the_class_and_frame() -> None:
 
 def test_features_of_nothing() -> None:
     none = np.zeros((0, COLUMNS))
-    assert describe_alone(none, np.zeros(0, np.int64), np.zeros((0, 0), np.float32), HISTORY).shape == (
-        0,
-        HISTORY.channels,
-    )
+    given = none, traits(none), np.zeros(0, np.int64), np.zeros((0, 0), np.float32), HISTORY
+    assert describe_alone(*given).shape == (0, HISTORY.channels)
+
+
+def test_logarithms_in_bulk() -> None:
+    rng = np.random.default_rng(0)
+    x = np.concatenate([10.0 ** rng.uniform(-6, 10, 2000), [1.0, 2.0, np.sqrt(2.0), np.nextafter(1.0, 0.0)]])
+    found = x.copy()
+    logs(found)
+    np.testing.assert_allclose(found, np.log(x), rtol=1e-12, atol=1e-15)
+    both = np.concatenate([x, -x, [0.0]])
+    np.testing.assert_allclose(arcsinhs(both), np.arcsinh(both), rtol=1e-12, atol=1e-12)
 
 
 def test_motion_of_a_parabola() -> None:
