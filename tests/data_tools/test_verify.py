@@ -105,7 +105,7 @@ BOX = [5.0, 0, 0, 4, 2, 1.5, 0, 0, 0]
         ("boxes.arrow", with_column("frame", first(2)), "frame does not exist"),
         ("boxes.arrow", with_column("frame", lambda frames: frames[::-1]), "not sorted by frame"),
         ("boxes.arrow", lambda table: table.slice(1), "counts.boxes says 3, the tables hold 2"),
-        ("boxes.arrow", lambda table: table.drop_columns(["box"]), "cannot be read as a log"),
+        ("boxes.arrow", lambda table: table.drop_columns(["box"]), "column box is missing"),
         ("frames.arrow", with_column("timestamp_ns", lambda stamps: stamps[::-1]), "time does not increase"),
         ("frames.arrow", with_column("row_top", first(7)), "points beyond the 2 rows of top"),
         ("frames.arrow", with_column("pose_rotation", first([2.0, 0, 0, 0])), "poses are not finite or not rotations"),

@@ -101,7 +101,7 @@ def test_two_runs_side_by_side(camera_log: Path, tmp_path: Path) -> None:
 def test_no_camera_no_history_no_predictions(camera_log: Path, tmp_path: Path) -> None:
     none = dataclasses.replace(
         detections(0, 0), offsets=np.zeros(3, int), boxes=np.zeros((0, 9), np.float32), scores=np.zeros(0, np.float32),
-        labels=np.zeros(0, np.int64),
+        labels=np.zeros(0, np.int64), velocity_valid=np.zeros(0, bool), features=np.zeros((0, 0), np.float32),
     )  # fmt: skip
     report = score_detections(none, load_ground_truth([camera_log], NUSCENES_CLASSES))
     write_report(
