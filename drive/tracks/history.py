@@ -75,8 +75,8 @@ class HistoryConfig:
 
 def sound(frame: FrameDetections, classes: int, config: HistoryConfig) -> np.ndarray:
     """bool [N]: detections that can be used (``inputs.usable``) and are not below the least score."""
-    with np.errstate(invalid="ignore"):
-        return usable(frame, classes) & (frame.scores >= config.min_score)
+    fine = usable(frame, classes)
+    return fine if config.min_score == -np.inf else fine & (frame.scores >= config.min_score)
 
 
 def observe(frames: list[FrameDetections], config: HistoryConfig) -> np.ndarray:

@@ -200,19 +200,20 @@ def nearest(rows, row_labels, gate, columns, labels, most, row_offsets, column_o
     for b in range(len(row_offsets) - 1):
         first, last = column_offsets[b], column_offsets[b + 1]
         order = first + np.argsort(columns[first:last, 0].copy(), kind="mergesort")
-        line = columns[:, 0][order]
+        line, across, label = columns[:, 0][order], columns[:, 1][order], labels[order]
         for i in range(row_offsets[b], row_offsets[b + 1]):
             x, y, limit, count = rows[i, 0], rows[i, 1], gate[row_labels[i]], 0
             slack = limit * (1 + 1e-9) + 1e-6  # rounding must not hide a pair that lies on the gate
+            square = slack * slack if slack > 0 else -1.0
             for k in range(np.searchsorted(line, x - slack), len(line)):
                 if line[k] > x + slack:
                     break
-                j = order[k]
-                dx, dy = line[k] - x, columns[j, 1] - y
-                if abs(dy) > slack or labels[j] != row_labels[i]:
+                dx, dy = line[k] - x, across[k] - y
+                distance = dx * dx + dy * dy
+                if not distance <= square or label[k] != row_labels[i]:
                     continue
-                distance = np.sqrt(dx * dx + dy * dy)
-                if distance > limit:
+                j, distance = order[k], np.sqrt(distance)
+                if distance > limit or (count == most and distance > far[most - 1]):
                     continue
                 place = count
                 while place > 0 and (

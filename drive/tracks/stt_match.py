@@ -34,32 +34,26 @@ def _chosen(logits, look_at, detections, most, none_cost):  # type: ignore[no-un
     n, k = look_at.shape
     offsets = np.zeros(n + 1, np.int64)
     column, cost = np.empty(n * (1 + k), np.int64), np.empty(n * (1 + k))
-    place_of = np.empty(n * (1 + k), np.int64)
     used, finite = 0, True
     for i in range(n):
-        top, total = -np.inf, 0.0
-        for p in range(1 + k):
-            if p == 0 or look_at[i, p - 1] >= 0:
-                top = max(top, np.float64(logits[i, p]))
+        top, total = np.float64(logits[i, 0]), 0.0
+        for p in range(k):
+            if look_at[i, p] >= 0:
+                top = max(top, np.float64(logits[i, 1 + p]))
         for p in range(1 + k):
             if p == 0 or look_at[i, p - 1] >= 0:
                 total += np.exp(np.float64(logits[i, p]) - top)
         total = top + np.log(total)
-        first = used
-        for p in range(1, 1 + k):
-            j, paid = look_at[i, p - 1], total - np.float64(logits[i, p])
-            if j < 0 or paid > most:
+        none = total - np.float64(logits[i, 0]) + none_cost
+        finite &= np.isfinite(none)
+        for p in range(k):
+            paid = total - np.float64(logits[i, 1 + p])
+            if look_at[i, p] < 0 or paid > most or paid > none:  # "no match" is always free, and then better
                 continue
             finite &= np.isfinite(paid)
-            place = used
-            while place > first and column[place - 1] > j:  # columns rise within a row
-                column[place], cost[place] = column[place - 1], cost[place - 1]
-                place_of[place] = place_of[place - 1]
-                place -= 1
-            column[place], cost[place], place_of[place] = j, paid, p
+            column[used], cost[used] = look_at[i, p], paid
             used += 1
-        column[used], cost[used], place_of[used] = detections + i, total - np.float64(logits[i, 0]) + none_cost, 0
-        finite &= np.isfinite(cost[used])
+        column[used], cost[used] = detections + i, none
         used += 1
         offsets[i + 1] = used
     choice = np.zeros(n, np.int64)
@@ -68,7 +62,7 @@ def _chosen(logits, look_at, detections, most, none_cost):  # type: ignore[no-un
     column_of, row_of = np.full(n, FREE, np.int64), np.full(detections + n, FREE, np.int64)
     optimal(0, 1, np.array([0, n]), offsets, column[:used], cost[:used], row_of, column_of)
     for i in range(n):
-        for e in range(offsets[i], offsets[i + 1]):
-            if column[e] == column_of[i]:
-                choice[i] = place_of[e]
+        for p in range(k):
+            if look_at[i, p] == column_of[i]:
+                choice[i] = 1 + p
     return choice, finite

@@ -65,23 +65,32 @@ class SttState:
         new_features: np.ndarray,
     ) -> SttState:
         """The state one frame on: ``tracks`` (rows) get one observation each, new tracks begin with one."""
-        born, (n, length) = len(new_labels), self.stamps_ns.shape
-        counts = np.concatenate([self.counts, np.zeros(born, dtype=np.int64)])
-        values, stamps, looks = (_longer(a, born) for a in (self.values, self.stamps_ns, self.features))
-        rows = np.concatenate([tracks, np.arange(n, n + born)])
-        places = counts[rows] % length
-        values[rows, places] = np.concatenate([observations, new_observations])
-        looks[rows, places] = np.concatenate([features, new_features])
-        stamps[rows, places] = timestamp_ns
-        counts[rows] += 1
+        born, given = len(new_labels), (self.values, self.stamps_ns, self.features, self.counts)
+        news = tracks, observations, features, new_observations, new_features, timestamp_ns
         ids = np.concatenate([self.ids, np.arange(self.next_id, self.next_id + born)])
         labels = np.concatenate([self.labels, new_labels])
+        values, stamps, looks, counts = _after(*given, *news)
         head = self.frames + 1, timestamp_ns, self.next_id + born, self.left_out + left_out
         return SttState(*head, ids, labels, counts, values, stamps, looks)
 
 
-def _longer(array: np.ndarray, more: int) -> np.ndarray:
-    return np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
+@njit(cache=True, nogil=True)
+def _after(values, stamps_ns, features, counts, tracks, seen, looks, new_seen, new_looks, now_ns):  # type: ignore[no-untyped-def]
+    """(values, stamps_ns, features, counts) with one observation more of ``tracks``, and of new tracks at the end."""
+    n, length, width = values.shape
+    count = n + len(new_seen)
+    all_values, all_stamps = np.zeros((count, length, width)), np.zeros((count, length), np.int64)
+    all_looks, all_counts = np.zeros((count, length, features.shape[2]), np.float32), np.zeros(count, np.int64)
+    all_values[:n], all_stamps[:n], all_looks[:n], all_counts[:n] = values, stamps_ns, features, counts
+    for k in range(len(tracks) + len(new_seen)):
+        old, new = k, k - len(tracks)
+        i = tracks[old] if new < 0 else n + new
+        place = all_counts[i] % length
+        all_values[i, place] = seen[old] if new < 0 else new_seen[new]
+        all_looks[i, place] = looks[old] if new < 0 else new_looks[new]
+        all_stamps[i, place] = now_ns
+        all_counts[i] += 1
+    return all_values, all_stamps, all_looks, all_counts
 
 
 @njit(cache=True, nogil=True)

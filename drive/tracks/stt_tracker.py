@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numba import njit
 
 from drive.geometry.angles import wrap_angle
-from drive.geometry.box import HEIGHT, LENGTH, VX, VY, YAW
+from drive.geometry.box import LENGTH, VX, VY, YAW
 from drive.tracks.history import describe_alone, nearby, observe, sound
 from drive.tracks.history_steps import COLUMNS, SCORE, VELOCITY_VALID, described, extrapolated, traits
 from drive.tracks.inputs import seconds_since
@@ -44,7 +45,7 @@ class SttTracker:
         config, life = self.config.history, self.config.life
         passed_s = seconds_since(state.timestamp_ns, detections) if state.frames else 0.0
         rows = np.flatnonzero(sound(detections, len(self.class_names), config))
-        frame = detections.take(rows)
+        frame = detections if len(rows) == len(detections) else detections.take(rows)
         seen, looks = observe([frame], config), self._appearance(frame)
         old = state if passed_s <= life.max_gap_s else state.take(np.zeros(0, dtype=np.int64))
 
@@ -158,7 +159,8 @@ class SttTracker:
         """The tracks that go on: seen not too long ago, and still believed in."""
         newest = now.stamps_ns.max(axis=1, initial=0)  # the ring's unused places are 0
         unseen_s = (now.timestamp_ns - newest) * 1e-9
-        return now.take((unseen_s <= self.config.life.max_unseen_s + _SLACK_S) & (belief >= self.config.life.forget))
+        kept = (unseen_s <= self.config.life.max_unseen_s + _SLACK_S) & (belief >= self.config.life.forget)
+        return now if kept.all() else now.take(kept)
 
 
 def placed(
@@ -170,26 +172,31 @@ def placed(
         base: [N, 9], of which the first seven columns are the boxes to correct.
         anchors: [N, 9] of ``extrapolate``, in whose frame the state is.
     """
-    state, spread, fix = (t.numpy().astype(np.float64) for t in (estimate.state, estimate.log_variance, estimate.box))
-    cos, sin = np.cos(anchors[:, YAW]), np.sin(anchors[:, YAW])
-    boxes = base.copy()
-    boxes[:, VX] = anchors[:, VX] + cos * state[:, 0] - sin * state[:, 1]
-    boxes[:, VY] = anchors[:, VY] + sin * state[:, 0] + cos * state[:, 1]
-    acceleration = np.stack([cos * state[:, 2] - sin * state[:, 3], sin * state[:, 2] + cos * state[:, 3]], axis=1)
-    variance = np.exp(spread.clip(-8.0, 8.0))
-    turned = [
-        part
-        for x, y in ((0, 1), (2, 3))
-        for part in (
-            cos**2 * variance[:, x] + sin**2 * variance[:, y],
-            sin**2 * variance[:, x] + cos**2 * variance[:, y],
-        )
-    ]
-    if correct:
-        c, s = np.cos(base[:, YAW]), np.sin(base[:, YAW])
-        boxes[:, 0] += c * fix[:, 0] - s * fix[:, 1]
-        boxes[:, 1] += s * fix[:, 0] + c * fix[:, 1]
-        boxes[:, 2] += fix[:, 2]
-        boxes[:, LENGTH : HEIGHT + 1] *= np.exp(fix[:, 3:6].clip(-1.0, 1.0))
-        boxes[:, YAW] += fix[:, 6]
-    return boxes, acceleration, np.sqrt(np.stack(turned, axis=1))
+    state, spread, fix = (t.numpy() for t in (estimate.state, estimate.log_variance, estimate.box))
+    return _placed(base, anchors, state, spread, fix, correct)
+
+
+@njit(cache=True, nogil=True)
+def _placed(base, anchors, state, spread, fix, correct):  # type: ignore[no-untyped-def]
+    n = len(base)
+    boxes, acceleration, sigma = base.copy(), np.empty((n, 2)), np.empty((n, 4))
+    for i in range(n):
+        cos, sin = np.cos(anchors[i, YAW]), np.sin(anchors[i, YAW])
+        vx, vy, ax, ay = np.float64(state[i, 0]), np.float64(state[i, 1]), np.float64(state[i, 2]), state[i, 3]
+        boxes[i, VX], boxes[i, VY] = anchors[i, VX] + cos * vx - sin * vy, anchors[i, VY] + sin * vx + cos * vy
+        acceleration[i, 0], acceleration[i, 1] = cos * ax - sin * ay, sin * ax + cos * ay
+        for d in (0, 2):
+            along = np.exp(min(max(np.float64(spread[i, d]), -8.0), 8.0))
+            aside = np.exp(min(max(np.float64(spread[i, d + 1]), -8.0), 8.0))
+            sigma[i, d] = np.sqrt(cos * cos * along + sin * sin * aside)
+            sigma[i, d + 1] = np.sqrt(sin * sin * along + cos * cos * aside)
+        if correct:
+            c, s = np.cos(base[i, YAW]), np.sin(base[i, YAW])
+            x, y = np.float64(fix[i, 0]), np.float64(fix[i, 1])
+            boxes[i, 0] += c * x - s * y
+            boxes[i, 1] += s * x + c * y
+            boxes[i, 2] += fix[i, 2]
+            for d in range(3):
+                boxes[i, LENGTH + d] *= np.exp(min(max(np.float64(fix[i, 3 + d]), -1.0), 1.0))
+            boxes[i, YAW] += fix[i, 6]
+    return boxes, acceleration, sigma
