@@ -81,18 +81,11 @@ def match(
 
     Both must be sorted by label.
     """
-    classes = np.arange(len(rules.most) + 1)
-    of_tracks, of_detections = np.searchsorted(track_labels, classes), np.searchsorted(detection_labels, classes)
-    given = tracks, of_tracks, detections, of_detections
-    detection_of, paid = _matched(*given, rules.giou, rules.most, rules.greedy, rules.refuse_late)
-    track = np.flatnonzero(detection_of >= 0)
-    detection = detection_of[track]
-    free = np.full(len(detections), True)
-    free[detection] = False
-    unmatched = np.flatnonzero(free)
+    given = tracks, track_labels, detections, detection_labels
+    track, detection, paid, unmatched = _matched(*given, rules.giou, rules.most, rules.greedy, rules.refuse_late)
     if not rules.refuse_late:
         return Matched(track, detection, unmatched)
-    label, paid = track_labels[track], paid[track]
+    label = track_labels[track]
     bad = paid > rules.most[label]
     rank = np.lexsort((detection[bad], np.where(rules.greedy[label], paid, 0.0)[bad], label[bad]))
     return Matched(track[~bad], detection[~bad], np.concatenate([unmatched, detection[bad][rank]]))
@@ -102,15 +95,26 @@ def near_any(
     rules: Rules, tracks: np.ndarray, track_labels: np.ndarray, detections: np.ndarray, detection_labels: np.ndarray
 ) -> np.ndarray:
     """bool [N]: tracks with a detection within the limit, whichever other track has it too. Arguments as `match`."""
-    classes = np.arange(len(rules.most) + 1)
-    of_tracks, of_detections = np.searchsorted(track_labels, classes), np.searchsorted(detection_labels, classes)
+    of_tracks, of_detections = (_starts(labels, len(rules.most)) for labels in (track_labels, detection_labels))
     offsets, _, _ = _pairs(tracks, of_tracks, detections, of_detections, rules.giou, rules.most, False)
     return offsets[1:] > offsets[:-1]
 
 
 @njit(cache=True, nogil=True)
-def _matched(tracks, of_tracks, detections, of_detections, giou, most, by_cost, late):  # type: ignore[no-untyped-def]
-    """(detection of each track or FREE, cost of that pair)."""
+def _starts(labels, count):  # type: ignore[no-untyped-def]
+    """int64 [count + 1]: where each label begins in sorted labels."""
+    out = np.zeros(count + 1, np.int64)
+    for label in labels:
+        out[label + 1] += 1
+    for k in range(count):
+        out[k + 1] += out[k]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _matched(tracks, track_labels, detections, labels, giou, most, by_cost, late):  # type: ignore[no-untyped-def]
+    """(track, its detection, what the pair costs) of every pair, by track; the detections without one."""
+    of_tracks, of_detections = _starts(track_labels, len(most)), _starts(labels, len(most))
     offsets, column, cost = _pairs(tracks, of_tracks, detections, of_detections, giou, most, late)
     detection_of, track_of = np.full(len(tracks), FREE, np.int64), np.full(len(detections), FREE, np.int64)
     no_order, paid = np.empty(0, np.int64), np.zeros(len(tracks))
@@ -119,11 +123,12 @@ def _matched(tracks, of_tracks, detections, of_detections, giou, most, by_cost, 
             greedy(k, k + 1, of_tracks, offsets, column, cost, no_order, track_of, detection_of)
         else:
             optimal(k, k + 1, of_tracks, offsets, column, cost, track_of, detection_of)
-    for i in range(len(tracks)):
+    track = np.flatnonzero(detection_of >= 0)
+    for i in track:
         for e in range(offsets[i], offsets[i + 1]):
             if column[e] == detection_of[i]:
                 paid[i] = cost[e]
-    return detection_of, paid
+    return track, detection_of[track], paid[track], np.flatnonzero(track_of == FREE)
 
 
 @njit(cache=True, nogil=True)
@@ -146,8 +151,9 @@ def _pairs(tracks, of_tracks, detections, of_detections, giou, most, late):  # t
     column, cost, _ = candidates_of(
         0, len(most), here, there, gate, no_covariance, -1, of_tracks, of_detections, offsets[1:]
     )
-    a, reach_a = prepare(tracks, True)
-    b, reach_b = prepare(detections, True)
+    shapes = len(tracks) if giou.any() else 0  # distances need none
+    a, reach_a = prepare(tracks[:shapes], True)
+    b, reach_b = prepare(detections[: len(detections) if shapes else 0], True)
     corner_x, corner_y = np.empty(8), np.empty(8)
     first, used = 0, 0
     for k in range(len(most)):

@@ -195,7 +195,7 @@ def nearest(rows, row_labels, gate, columns, labels, most, row_offsets, column_o
 
     rows [N, >= 2] and columns [M, >= 2] begin with x and y; offsets [B + 1] cut both into problems. By a sweep along x.
     """
-    found, far = np.full((len(rows), most), -1, np.int64), np.empty(most)
+    found, far, who = np.full((len(rows), most), -1, np.int64), np.empty(most), np.empty(most, np.int64)
     widest = 0
     for b in range(len(row_offsets) - 1):
         first, last = column_offsets[b], column_offsets[b + 1]
@@ -215,17 +215,14 @@ def nearest(rows, row_labels, gate, columns, labels, most, row_offsets, column_o
                 j, distance = order[k], np.sqrt(distance)
                 if distance > limit or (count == most and distance > far[most - 1]):
                     continue
-                place = count
-                while place > 0 and (
-                    distance < far[place - 1] or (distance == far[place - 1] and j < found[i, place - 1])
-                ):
+                place = min(count, most - 1)
+                while place > 0 and (distance < far[place - 1] or (distance == far[place - 1] and j < who[place - 1])):
+                    far[place], who[place] = far[place - 1], who[place - 1]
                     place -= 1
-                if place == most:
-                    continue
+                if count < most or place < most - 1 or distance < far[place] or j < who[place]:
+                    far[place], who[place] = distance, j
                 count = min(count + 1, most)
-                for move in range(count - 1, place, -1):
-                    far[move], found[i, move] = far[move - 1], found[i, move - 1]
-                far[place], found[i, place] = distance, j
+            found[i, :count] = who[:count]
             widest = max(widest, count)
     return found[:, :widest].copy()
 

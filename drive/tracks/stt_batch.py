@@ -15,7 +15,7 @@ class TrackInputs(NamedTuple):
     history: float32 [N, T, F] of ``drive.tracks.history.describe``, newest first; history_s: float32 [N, T], seconds
         from the present, <= 0; history_valid: bool [N, T], the first of each row True.
     nearby: float32 [N, K, F]; nearby_valid: bool [N, K]. K may be 0.
-    alone: float32 [D, F], every detection as seen from itself: may a track begin here?
+    alone: float32 [D, F], the detections that are asked about, as seen from themselves: may a track begin here?
     """
 
     history: Tensor

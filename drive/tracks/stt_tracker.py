@@ -49,7 +49,8 @@ class SttTracker:
         seen, looks = observe([frame], config), self._appearance(frame)
         old = state if passed_s <= life.max_gap_s else state.take(np.zeros(0, dtype=np.int64))
 
-        anchors, inputs, look_at = self._inputs(old, frame, seen, looks)
+        own = traits(seen)
+        anchors, inputs, look_at = self._inputs(old, frame, seen, own, looks)
         association = self.network.associate(inputs)
         choice = matched_choice(association.logits.numpy(), look_at, len(frame), life.match, life.no_match)
         estimate = self.network.estimate(association, torch.from_numpy(choice))
@@ -58,8 +59,11 @@ class SttTracker:
 
         free = np.ones(len(frame), dtype=bool)
         free[detection] = False
-        birth = torch.sigmoid(self.network.newborn(inputs.alone)).numpy().astype(np.float64)
-        new = np.flatnonzero(free & (birth >= life.birth))
+        loose = np.flatnonzero(free)
+        alone = describe_alone(seen[loose], own[loose], frame.labels[loose], looks[loose], config)
+        birth = torch.sigmoid(self.network.newborn(torch.from_numpy(alone))).numpy().astype(np.float64)
+        born = birth >= life.birth
+        new, birth = loose[born], birth[born]
         now = old.after(
             detections.timestamp_ns,
             len(detections) - len(rows),
@@ -74,7 +78,7 @@ class SttTracker:
         base[matched, : YAW + 1] = seen[detection, : YAW + 1]
         place = np.zeros(len(old), dtype=np.int64)
         place[matched] = rows[detection]
-        tracked, belief = self._tracked(now, base, anchors, matched, place, estimate, seen[new], rows[new], birth[new])
+        tracked, belief = self._tracked(now, base, anchors, matched, place, estimate, seen[new], rows[new], birth)
         return self._kept(now, belief), tracked
 
     def _appearance(self, frame: FrameDetections) -> np.ndarray:
@@ -85,13 +89,16 @@ class SttTracker:
         return frame.features[:, :wanted].astype(np.float32)
 
     def _inputs(
-        self, tracks: SttState, frame: FrameDetections, seen: np.ndarray, looks: np.ndarray
+        self, tracks: SttState, frame: FrameDetections, seen: np.ndarray, own: np.ndarray, looks: np.ndarray
     ) -> tuple[np.ndarray, TrackInputs, np.ndarray]:
-        """Extrapolated boxes [N, 9], what the network sees, and which detections each track looks at [N, K]."""
+        """Extrapolated boxes [N, 9], what the network sees, and which detections each track looks at [N, K].
+
+        ``alone`` stays empty: which detections are asked about is known once the tracks have taken theirs.
+        """
         config, classes = self.config.history, len(self.class_names)
         rows, times = tracks.newest_first(frame.timestamp_ns)
         table = tracks.values.reshape(-1, COLUMNS)
-        past, own = traits(table), traits(seen)
+        past = traits(table)
         anchors = extrapolated(table, rows, times, *config.fit)
         look_at = nearby(anchors, tracks.labels, seen, frame.labels, config)
         fullness = np.minimum(tracks.counts, config.length) / config.length
@@ -99,7 +106,7 @@ class SttTracker:
         features = tracks.features.reshape(len(table), config.appearance)
         history = described(table, past, features, rows, times, *track)
         around = described(seen, own, looks, look_at, np.zeros(look_at.shape), *track)
-        alone = describe_alone(seen, own, frame.labels, looks, config)
+        alone = np.zeros((0, config.channels), np.float32)
         arrays = history, times.astype(np.float32), rows >= 0, around, look_at >= 0, alone
         return anchors, TrackInputs(*(torch.from_numpy(a) for a in arrays)), look_at
 
@@ -116,21 +123,13 @@ class SttTracker:
         birth: np.ndarray,
     ) -> tuple[TrackedFrame, np.ndarray]:
         """What is reported, and the belief [N] in every track, old and new."""
-        life, count, born = self.config.life, len(matched), len(new)
+        life = self.config.life
         boxes, acceleration, sigma = placed(base, anchors, estimate, life.correct_boxes)
-        first = new[:, :9].copy()
-        measured = new[:, VELOCITY_VALID] > 0
         belief = np.concatenate([torch.sigmoid(estimate.exists).numpy().astype(np.float64), birth])
-        seen_now = np.concatenate([matched, np.ones(born, dtype=bool)])
-        least = np.concatenate([np.where(matched, life.report, life.report_unseen), np.full(born, life.report_new)])
-        shown = np.flatnonzero(belief >= least)
-        estimated = np.concatenate([now.counts[:count] >= 2, np.zeros(born, dtype=bool)])
-        known = estimated | np.concatenate([np.zeros(count, dtype=bool), measured])
-        boxes = np.concatenate([boxes, first])
-        boxes[~known, VX:] = 0.0
+        given = boxes, acceleration, sigma, matched, now.counts, new, belief
+        shown, known, estimated, seen_now, *columns = _told(*given, life.report, life.report_unseen, life.report_new)
+        boxes, acceleration, sigma = columns
         boxes[:, YAW] = wrap_angle(boxes[:, YAW])
-        acceleration = np.concatenate([acceleration, np.zeros((born, 2))]) * estimated[:, None]
-        sigma = np.concatenate([sigma, np.zeros((born, 4))]) * estimated[:, None]
         places = np.concatenate([detection, new_detection])
         columns = (
             now.ids,
@@ -149,11 +148,8 @@ class SttTracker:
 
     def _scores(self, now: SttState, belief: np.ndarray) -> np.ndarray:
         """What is reported as the score of each track [N]; see ``SttLife.detector_share``."""
-        last = (now.counts - 1) % now.values.shape[1]
-        detector = 4.0 * now.values[np.arange(len(now)), last, SCORE]
-        odds = np.log(belief.clip(1e-4, 1 - 1e-4) / (1 - belief.clip(1e-4, 1 - 1e-4)))
-        odds += self.config.life.detector_share * detector
-        return odds if self.config.history.scores == "logit" else 1 / (1 + np.exp(-odds))
+        share, logit = self.config.life.detector_share, self.config.history.scores == "logit"
+        return _scored(now.values, now.counts, belief, share, logit)
 
     def _kept(self, now: SttState, belief: np.ndarray) -> SttState:
         """The tracks that go on: seen not too long ago, and still believed in."""
@@ -200,3 +196,40 @@ def _placed(base, anchors, state, spread, fix, correct):  # type: ignore[no-unty
                 boxes[i, LENGTH + d] *= np.exp(min(max(np.float64(fix[i, 3 + d]), -1.0), 1.0))
             boxes[i, YAW] += fix[i, 6]
     return boxes, acceleration, sigma
+
+
+@njit(cache=True, nogil=True)
+def _told(boxes, acceleration, sigma, matched, counts, new, belief, report, report_unseen, report_new):  # type: ignore[no-untyped-def]
+    """(rows that are reported, and of all tracks, old and new: velocity known, state estimated, seen in this frame,
+    boxes, acceleration, sigma)."""
+    n, count = len(boxes), len(belief)
+    all_boxes, all_acceleration, all_sigma = np.zeros((count, 9)), np.zeros((count, 2)), np.zeros((count, 4))
+    known, estimated, seen = np.zeros(count, np.bool_), np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    shown, used = np.empty(count, np.int64), 0
+    for i in range(count):
+        if i < n:
+            all_boxes[i] = boxes[i]
+            seen[i] = matched[i]
+            known[i] = estimated[i] = counts[i] >= 2
+            least = report if matched[i] else report_unseen
+        else:
+            all_boxes[i] = new[i - n, :9]
+            seen[i], known[i], least = True, new[i - n, VELOCITY_VALID] > 0, report_new
+        if estimated[i]:
+            all_acceleration[i], all_sigma[i] = acceleration[i], sigma[i]
+        if not known[i]:
+            all_boxes[i, VX:] = 0.0
+        if belief[i] >= least:
+            shown[used] = i
+            used += 1
+    return shown[:used], known, estimated, seen, all_boxes, all_acceleration, all_sigma
+
+
+@njit(cache=True, nogil=True)
+def _scored(values, counts, belief, share, logit):  # type: ignore[no-untyped-def]
+    out = np.empty(len(belief))
+    for i in range(len(belief)):
+        kept = min(max(belief[i], 1e-4), 1 - 1e-4)
+        odds = np.log(kept / (1 - kept)) + share * 4.0 * values[i, (counts[i] - 1) % values.shape[1], SCORE]
+        out[i] = odds if logit else 1 / (1 + np.exp(-odds))
+    return out

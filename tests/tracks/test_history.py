@@ -89,6 +89,21 @@ def test_nearby_against_all_pairs() -> None:
     assert nearby(anchors, labels, boxes[:0], others[:0], HISTORY).shape == (9, 0)
 
 
+@pytest.mark.parametrize("most", [1, 3, 16])
+def test_nearby_of_equal_distance(most: int) -> None:
+    """On a grid many detections are equally far: the first of them comes first, also where the last is cut off."""
+    rng = np.random.default_rng(most)
+    anchors, boxes = np.zeros((20, 9)), np.zeros((60, 9))
+    anchors[:, :2], boxes[:, :2] = rng.integers(-6, 7, (20, 2)), rng.integers(-6, 7, (60, 2))
+    labels, others = rng.integers(0, 2, 20), rng.integers(0, 2, 60)
+    found = nearby(anchors, labels, boxes, others, replace(HISTORY, candidates=most))
+    for i in range(20):
+        far = np.hypot(*(boxes[:, :2] - anchors[i, :2]).T)
+        order = np.argsort(far, kind="stable")
+        expected = [j for j in order if others[j] == labels[i] and far[j] <= HISTORY.gate_m[labels[i]]]
+        assert found[i][found[i] >= 0].tolist() == expected[:most]
+
+
 def test_rivals_are_surer_ones_of_the_class_and_frame() -> None:
     """0.5 beside 0.9: one rival at 1 m. The pedestrian there is none, nor is what another frame shows."""
     one = seen(0, [(0.0, 0.0), (1.0, 0.0), (0.0, 0.5)], labels=[0, 0, 1], scores=[0.5, 0.9, 0.95])
