@@ -178,6 +178,11 @@ def score(experiment: TrackExperiment, done: Tracked, detections: Path, out: Pat
     if not labelled:
         print("no scores: the logs have no labels")
         return None
+    categories = {name for path in labelled for name in Log.open(path).tracks["category"].to_pylist()}
+    if not (experiment.classes.labels(sorted(categories)) >= 0).any():
+        names = ", ".join(experiment.classes.names)
+        print(f"no scores: no label of these logs is of the recipe's classes ({names})")
+        return None
     provenance = Provenance((), experiment.hash(), str(detections))
     report = score_tracks(done.tracks, labelled, experiment.classes, provenance=provenance, place=str(out / TRACKS))
     write_scores(out / "scores.json", report.to_dict())
