@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +15,18 @@ from drive.errors import UserError
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write an Arrow IPC file: under another name first, synced, then renamed. Raises UserError where that fails."""
+    """Write an Arrow IPC file, whole or not at all. Raises UserError where that fails."""
+    with whole_file(path) as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to fill: under another name first, synced and renamed at the end. Raises UserError where that fails."""
     part = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         with part.open("wb") as file:
-            with pa.ipc.new_file(file, table.schema) as writer:
-                writer.write_table(table)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -61,21 +61,6 @@ def bounds_of(vertices, rings, polygons):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def inside(x, y, vertices, rings, first, last):  # type: ignore[no-untyped-def]
-    """Even-odd over the rings first..last, an outer one and its holes."""
-    odd = False
-    for r in range(first, last):
-        a, b = rings[r], rings[r + 1]
-        for k in range(a, b):
-            to = k + 1 if k + 1 < b else a
-            x0, y0, x1, y1 = vertices[k, 0], vertices[k, 1], vertices[to, 0], vertices[to, 1]
-            if (y0 > y) != (y1 > y):
-                side = (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)
-                odd ^= (side > 0) == (y1 > y0)
-    return odd
-
-
-@njit(cache=True, nogil=True)
 def gap2(x, y, x0, y0, x1, y1):  # type: ignore[no-untyped-def]
     """Squared distance from a place to a segment."""
     dx, dy, ox, oy = x1 - x0, y1 - y0, x - x0, y - y0

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from drive.rollouts.cells import bounds_of, cell_of, gap2, grid_of, inside
+from drive.rollouts.cells import bounds_of, cell_of, gap2, grid_of
 from drive.samples.scene import CONNECTOR, LANE, ON_ROAD, Scene, SceneMap
+from ops.polygon_queries.cpu import inside
 
 NOTHING, POLYGONS, EDGES = range(3)
 Z_WEIGHT = 3.0

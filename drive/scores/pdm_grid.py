@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from ops.polygon_queries.cpu import inside
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -77,20 +79,6 @@ def _crosses(x0, y0, x1, y1, middle_x, middle_y, half):  # type: ignore[no-untyp
     """Whether a segment, known to touch the cell's bounds on both axes, touches the cell."""
     dx, dy = x1 - x0, y1 - y0
     return abs(dx * (middle_y - y0) - dy * (middle_x - x0)) <= (abs(dx) + abs(dy)) * half + 1e-12
-
-
-@njit(cache=True, nogil=True)
-def _odd(x, y, vertices, rings, first, last):  # type: ignore[no-untyped-def]
-    """Even-odd over the rings first..last."""
-    odd = False
-    for r in range(first, last):
-        a, b = rings[r], rings[r + 1]
-        for k in range(a, b):
-            following = k + 1 if k + 1 < b else a
-            x0, y0, x1, y1 = vertices[k, 0], vertices[k, 1], vertices[following, 0], vertices[following, 1]
-            if (y0 > y) != (y1 > y):
-                odd ^= ((x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) > 0) == (y1 > y0)
-    return odd
 
 
 @njit(cache=True, nogil=True)
@@ -186,7 +174,7 @@ def _fill(vertices, rings, polygons, low, cell, nx, ny):  # type: ignore[no-unty
         for e in range(starts[c], starts[c + 1]):
             g = polygon[e]
             if last[e] > first[e]:
-                odd_at[e] = _odd(reference[c, 0], reference[c, 1], vertices, rings, polygons[g], polygons[g + 1])
+                odd_at[e] = inside(reference[c, 0], reference[c, 1], vertices, rings, polygons[g], polygons[g + 1])
     return starts, polygon, first, last, odd_at, edges, reference
 
 

@@ -7,7 +7,6 @@ file is run when it is read.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from drive.boxes.table_file import whole_file
 from drive.errors import UserError
 
 _VERSION = 1
@@ -41,17 +41,8 @@ def write_state(path: Path, state: Any) -> None:
         else:
             raise TypeError(f"{field.name} is a {type(value).__name__}: a state holds numbers and arrays only")
     head = {"version": _VERSION, "state": _name(state), "numbers": numbers}
-    part = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with part.open("wb") as file:
-            file.write(save(arrays, metadata={"tracker_state": json.dumps(head)}))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        what = f"cannot be written ({error.strerror or error})"
-        raise UserError(path, what, "check the folder and its free space") from error
+    with whole_file(path) as file:
+        file.write(save(arrays, metadata={"tracker_state": json.dumps(head)}))
 
 
 def read_state(path: Path, like: State) -> State:

@@ -66,7 +66,7 @@ def grid(bounds):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _inside(x, y, vertices, rings, first, last):  # type: ignore[no-untyped-def]
+def inside(x, y, vertices, rings, first, last):  # type: ignore[no-untyped-def]
     """Even-odd over the rings first..last (the outer ring and the holes): a hole is outside."""
     odd = False
     for r in range(first, last):
@@ -100,7 +100,7 @@ def _corners_inside(start, stop, points, vertices, rings, polygons, bounds, cell
                 g = members[k]
                 if not ((x >= bounds[g, 0]) & (x <= bounds[g, 2]) & (y >= bounds[g, 1]) & (y <= bounds[g, 3])):
                     continue
-                if _inside(x, y, vertices, rings, polygons[g], polygons[g + 1]):
+                if inside(x, y, vertices, rings, polygons[g], polygons[g + 1]):
                     any_of[n] |= 1 << c
                     if seen[g] != n:
                         seen[g], held[g] = n, 0
