@@ -21,7 +21,7 @@ TRACKERS = ("center_greedy", "simple_track")  # beside the demo's own
 
 @dataclass(frozen=True)
 class FullArguments:
-    """The demo, longer, and STT. About an hour and a half on two cores."""
+    """The demo, longer, and STT. About an hour on two cores."""
 
     out: Path = Path("runs/demo-full")
     """Folder of the demo; what is there already is used again."""
@@ -33,11 +33,11 @@ class FullArguments:
     """Length of a scene."""
     image_width: int = 400
     """Of the camera images."""
-    train_seconds: float = 900.0
+    train_seconds: float = 600.0
     """Training time of each detector."""
-    half_seconds: float = 600.0
+    half_seconds: float = 300.0
     """Training time of the detector of each half."""
-    stt_seconds: float = 900.0
+    stt_seconds: float = 300.0
     """Training time of STT."""
     seeds: int = 3
     """Trainings of STT."""
