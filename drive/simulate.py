@@ -22,10 +22,9 @@ from drive.rollouts.filters import SceneFilter
 from drive.rollouts.many import Drives, SceneSpec, SimulationWork, drive_all
 from drive.rollouts.rollout import ENDS, Rollout
 from drive.rollouts.rollout_file import write_rollouts
+from drive.rollouts.run_folder import ROLLOUTS, SUMMARY, scene_entry
 from drive.samples.frame_dataset import find_logs
 from drive.samples.scene_load import SceneConfig, scene_starts
-
-ROLLOUTS, SUMMARY = "rollouts.arrow", "infractions.json"
 
 
 @dataclass(frozen=True)
@@ -99,10 +98,11 @@ def simulate_command(argv: Sequence[str]) -> int:
     results: dict[str, Any] = {}
     console = Console()
     failed: list[Rollout] = []
+    # A plan's 4 s after the drive's last instant are the scene's too: who scores needs them.
+    future = None if arguments.seconds is None else arguments.seconds + 5.0
+    scene = SceneConfig(future_s=future, ego=arguments.ego)
     for given, name in planners.items():
-        # A plan's 4 s after the drive's last instant are the scene's too: who scores needs them.
-        future = None if arguments.seconds is None else arguments.seconds + 5.0
-        work = SimulationWork(given, simulation, SceneConfig(future_s=future, ego=arguments.ego), arguments.keep)
+        work = SimulationWork(given, simulation, scene, arguments.keep)
         drives = _drive(work, specs, arguments, name)
         rollouts = sorted((r for d in drives for r in d.rollouts), key=lambda r: r.scene)
         folder = arguments.out / name
@@ -112,7 +112,8 @@ def simulate_command(argv: Sequence[str]) -> int:
         results[name] = summary(rollouts) | {"left_out": [{"scene": s, "why": why} for s, why in left_out]}
         failed += [r for r in rollouts if r.failed]
         _print(console, name, results[name])
-    document = {"simulation": asdict(simulation), "planners": results}
+    again = scene_entry(scene, {spec.log.name: spec.log for spec in specs})
+    document = {"simulation": asdict(simulation), **again, "planners": results}
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     part = arguments.out / f".{SUMMARY}.partial"
     part.write_text(text)
