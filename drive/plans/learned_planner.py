@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from drive.plans.learned import PlannerModel
-from drive.plans.plan import Plan
+from drive.plans.plan import Modes, Plan
 from drive.plans.planner import HISTORY, Observation
 from drive.plans.proposals import Proposals
 from drive.samples.plan_sample import HISTORY as SAMPLED
@@ -44,9 +44,12 @@ class LearnedPlanner:
         """One plan an observation, in order."""
         if not observations:
             return []
-        best = self.propose(observations).best().cpu().double().numpy()
+        proposals = self.propose(observations)
+        best, every, logits = (t.cpu().double().numpy() for t in (proposals.best(), proposals.poses, proposals.logits))
         times = (np.arange(self.features.points) + 1) * self.features.step_s
-        return [Plan(poses, times) for poses in best]
+        if every.shape[1] == 1:
+            return [Plan(poses, times) for poses in best]
+        return [Plan(*row[:1], times, Modes(*row[1:])) for row in zip(best, every, logits, strict=True)]
 
     def propose(self, observations: Sequence[Observation]) -> Proposals:
         """All trajectories with their scores, for pictures and studies."""

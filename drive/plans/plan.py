@@ -10,16 +10,40 @@ from drive.geometry.angles import wrap_angle
 
 
 @dataclass(frozen=True)
+class Modes:
+    """M trajectories that a planner chose among: for pictures and studies, nothing drives by them.
+
+    Attributes:
+        poses: float64 [M, K, 3] x, y, heading of the rear axle, in the frame of the plan.
+        scores: float64 [M], higher is better, in the planner's own unit.
+    """
+
+    poses: np.ndarray
+    scores: np.ndarray
+
+    def __post_init__(self) -> None:
+        poses, scores = np.asarray(self.poses, np.float64), np.asarray(self.scores, np.float64)
+        object.__setattr__(self, "poses", poses)
+        object.__setattr__(self, "scores", scores)
+        if poses.ndim != 3 or poses.shape[2] != 3 or scores.shape != poses.shape[:1]:
+            raise ValueError(f"modes need poses [M, K, 3] and scores [M]; got {poses.shape} and {scores.shape}")
+        if not np.isfinite(poses).all() or not np.isfinite(scores).all():
+            raise ValueError("modes with a number that is not finite")
+
+
+@dataclass(frozen=True)
 class Plan:
     """N poses that the ego is to have.
 
     Attributes:
         poses: float64 [N, 3] x, y, heading of the rear axle in the ego frame at decision time (x ahead, y left).
         times_s: float64 [N] seconds after the decision, rising, above 0.
+        modes: what the plan was chosen among, where the planner tells; in the same frame.
     """
 
     poses: np.ndarray
     times_s: np.ndarray
+    modes: Modes | None = None
 
     def __post_init__(self) -> None:
         poses, times = np.asarray(self.poses, np.float64), np.asarray(self.times_s, np.float64)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from drive.plans.plan import Plan
+from drive.plans.plan import Modes, Plan
 from drive.plans.planner import BatchPlanner, Observation, Planner
 
 
@@ -88,6 +88,8 @@ def _checked(plan: Any, failure: str, seconds: float) -> Answer:
         return Answer(None, f"returned {type(plan).__name__}, not a Plan", seconds)
     try:
         Plan(plan.poses, plan.times_s)  # its arrays may have been changed since it was made
+        if plan.modes is not None:
+            Modes(plan.modes.poses, plan.modes.scores)
     except ValueError as error:
         return Answer(None, f"returned {error}", seconds)
     return Answer(plan, "", seconds)

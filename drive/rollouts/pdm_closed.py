@@ -19,7 +19,7 @@ from drive.dynamics.controller import Tracker
 from drive.dynamics.idm import IdmParameters
 from drive.geometry.polylines import offset_polyline
 from drive.plans.corridor import Idm, advance_along, boxes_touch, idm_numbers, idm_one, nearest_ahead, place_on, project
-from drive.plans.plan import Plan, to_ego
+from drive.plans.plan import Modes, Plan, to_ego
 from drive.plans.planner import Observation
 from drive.samples.scene import CYCLIST, HEADING, PEDESTRIAN, RED, STATIC, STEP_S, VEHICLE, VX, Route, Scene, X, Y
 
@@ -154,15 +154,16 @@ class PdmClosedInScene:
         states = self.tracker.track(proposals, ego)
         score, at_fault = self.judge(observation, forecast, states)
         best = int(np.argmax(score))
+        modes = Modes(to_ego(proposals[:, 5::5], ego[:3]), score)
         soon = 0 <= at_fault[best] * STEP_S <= config.brake_within_s
         times = np.arange(1, config.plan_steps + 1) * STEP_S
         if config.emergency_brake and soon and ego[VX] <= config.brake_below_mps:
             last = max(ego[VX], 0.0) / config.brake_mps2
             t = np.minimum(times, last)
             way = max(ego[VX], 0.0) * t - 0.5 * config.brake_mps2 * t**2
-            return Plan(np.stack([way, 0 * way, 0 * way], axis=1), times)
+            return Plan(np.stack([way, 0 * way, 0 * way], axis=1), times, modes)
         poses = roll(np.array([best]), config.plan_steps)[0, 1:]
-        return Plan(to_ego(poses, ego[:3]), times)
+        return Plan(to_ego(poses, ego[:3]), times, modes)
 
     def _limit(self, observation: Observation) -> float:
         """Speed limit of the route's lane that passes nearest to the ego."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from drive.dynamics.vehicle import Vehicle
+from drive.plans.plan import Modes, Plan, to_scene
 from drive.rollouts.infractions import Infraction
 from drive.samples.scene import EGO_COLUMNS, Actors
 
@@ -23,6 +25,9 @@ class PlanRecord:
         poses: float64 [M, 3] x, y, heading of the rear axle in the scene's frame.
         times_s: float64 [M] after the decision.
         seconds: float64 [C] that the planner took.
+        mode_shape: int64 [C, 2]: plan c was chosen among M modes of K poses each; 0, 0 where the planner told of none.
+        mode_poses: float64 [sum of M * K, 3] as `poses`, plan after plan, mode after mode.
+        mode_scores: float64 [sum of M], higher is better, in the planner's own unit.
     """
 
     step: np.ndarray
@@ -30,9 +35,49 @@ class PlanRecord:
     poses: np.ndarray
     times_s: np.ndarray
     seconds: np.ndarray
+    mode_shape: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    mode_poses: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    mode_scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        if not len(self.mode_shape):  # nothing was told of any plan
+            object.__setattr__(self, "mode_shape", np.zeros((len(self.step), 2), np.int64))
+        modes, points = self.mode_shape.T
+        if len(modes) != len(self) or modes.sum() != len(self.mode_scores):
+            raise ValueError(f"{len(self)} plans, {len(modes)} shapes of modes, {len(self.mode_scores)} scores")
+        if (modes * points).sum() != len(self.mode_poses):
+            raise ValueError(f"{len(self.mode_poses)} poses of modes, not {(modes * points).sum()}")
 
     def __len__(self) -> int:
         return len(self.step)
+
+    def modes_of(self, plan: int) -> Modes | None:
+        """What a plan was chosen among, in the scene's frame; None where the planner did not tell."""
+        count, points = self.mode_shape[plan]
+        if not count:
+            return None
+        before = self.mode_shape[:plan]
+        pose, score = int((before[:, 0] * before[:, 1]).sum()), int(before[:, 0].sum())
+        poses = self.mode_poses[pose : pose + count * points].reshape(count, points, 3)
+        return Modes(poses, self.mode_scores[score : score + count])
+
+    @staticmethod
+    def of(made: Sequence[tuple[int, Plan, np.ndarray, float]]) -> PlanRecord:
+        """Of plans as they were made: step, plan, pose [3] of the ego in the scene then, seconds that it took."""
+        poses = [to_scene(plan.poses, pose) for _, plan, pose, _ in made]
+        modes = [(plan.modes, pose) for _, plan, pose, _ in made if plan.modes is not None]
+        shapes = [(0, 0) if plan.modes is None else plan.modes.poses.shape[:2] for _, plan, _, _ in made]
+        moved = [to_scene(own.poses, pose).reshape(-1, 3) for own, pose in modes]
+        return PlanRecord(
+            step=np.array([k for k, *_ in made], np.int64),
+            offsets=np.cumsum([0, *(len(p) for p in poses)]).astype(np.int64),
+            poses=np.concatenate(poses) if poses else np.zeros((0, 3)),
+            times_s=np.concatenate([plan.times_s for _, plan, _, _ in made]) if made else np.zeros(0),
+            seconds=np.array([seconds for *_, seconds in made], np.float64),
+            mode_shape=np.array(shapes, np.int64).reshape(-1, 2),
+            mode_poses=np.concatenate(moved) if moved else np.zeros((0, 3)),
+            mode_scores=np.concatenate([own.scores for own, _ in modes]) if modes else np.zeros(0),
+        )
 
 
 @dataclass(frozen=True)

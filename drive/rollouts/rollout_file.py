@@ -17,7 +17,8 @@ from drive.rollouts.infractions import Infraction
 from drive.rollouts.rollout import PlanRecord, Rollout
 from drive.samples.scene import EGO_COLUMNS, Actors
 
-VERSION = b"1"
+VERSION = b"2"
+OLDER = b"1"  # the same without modes
 _AGAIN = "simulate again"
 
 _FLOATS, _INTS = pa.list_(pa.float64()), pa.list_(pa.int64())
@@ -41,6 +42,9 @@ _PLANS = {
     "poses": (_FLOATS, (3,)),
     "times_s": (_FLOATS, ()),
     "seconds": (_FLOATS, ()),
+    "mode_shape": (_INTS, (2,)),
+    "mode_poses": (_FLOATS, (3,)),
+    "mode_scores": (_FLOATS, ()),
 }
 _TEXTS = ("scene", "log", "planner", "end", "failure")
 _INFRACTION = pa.struct(
@@ -76,6 +80,7 @@ _SCHEMA = pa.schema(
     ],
     metadata={b"rollouts": VERSION},
 )
+_KNOWN = {VERSION: _SCHEMA, OLDER: pa.schema([field for field in _SCHEMA if not field.name.startswith("plan_mode_")])}
 
 
 def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
@@ -108,8 +113,9 @@ def read_rollouts(path: Path) -> list[Rollout]:
             table = pa.ipc.open_file(source).read_all()
     except (OSError, pa.ArrowException) as error:
         raise UserError(path, f"cannot be read as drives ({error})", _AGAIN) from error
-    if (table.schema.metadata or {}).get(b"rollouts") != VERSION or not table.schema.equals(_SCHEMA):
-        raise UserError(path, f"is no file of drives of version {VERSION.decode()}", _AGAIN)
+    known = _KNOWN.get((table.schema.metadata or {}).get(b"rollouts", b""))
+    if known is None or not table.schema.equals(known):
+        raise UserError(path, f"is no file of drives of version {OLDER.decode()} or {VERSION.decode()}", _AGAIN)
     try:
         return [_rollout(table, row) for row in range(table.num_rows)]
     except (ValueError, TypeError) as error:
@@ -133,6 +139,8 @@ def _rollout(table: pa.Table, row: int) -> Rollout:
         **arrays,
         vehicle=Vehicle(**value("vehicle")),
         actors=Actors(kind=array("actor_kind", ()), token=tokens, **grid),
-        plans=PlanRecord(**{name: array(f"plan_{name}", shape) for name, (_, shape) in _PLANS.items()}),
+        plans=PlanRecord(
+            **{n: array(f"plan_{n}", shape) for n, (_, shape) in _PLANS.items() if f"plan_{n}" in table.column_names}
+        ),
         infractions=tuple(Infraction(**found) for found in value("infractions")),
     )

@@ -203,8 +203,6 @@ class _Drives:
         scene, last, config = self.world.scenes[s], int(self.last[s]), self.config
         times = slice(0, last + 1)
         ego, actors = self.history.drive(s, last)
-        made = self.made[s]
-        poses = [to_scene(plan.poses, pose) for _, plan, pose, _ in made]
         found = infractions_of(
             self.world, self.watch, s, ego, last, tolerance_m=config.off_road_tolerance_m,
             off_route_m=config.off_route_m,
@@ -223,13 +221,7 @@ class _Drives:
             aside_m=self.watch.aside_m[s, times].copy(),
             road_known=bool(self.world.ground.kind[s]),
             route_known=scene.route is not None,
-            plans=PlanRecord(
-                step=np.array([k for k, *_ in made], np.int64),
-                offsets=np.cumsum([0, *(len(p) for p in poses)]).astype(np.int64),
-                poses=np.concatenate(poses) if poses else np.zeros((0, 3)),
-                times_s=np.concatenate([plan.times_s for _, plan, _, _ in made]) if made else np.zeros(0),
-                seconds=np.array([seconds for *_, seconds in made], np.float64),
-            ),
+            plans=PlanRecord.of(self.made[s]),
             infractions=found,
             end=self.end[s],
             failure=self.failure[s],

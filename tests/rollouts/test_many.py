@@ -17,15 +17,15 @@ from drive.geometry.rigid import quaternion_from_yaw
 from drive.logs.writer import LogWriter
 from drive.plans.baselines import ConstantVelocity, IdmLaneFollower
 from drive.plans.by_name import find_planner
-from drive.plans.plan import Plan
+from drive.plans.plan import Modes, Plan
 from drive.plans.planner import Observation
 from drive.rollouts.config import SimulationConfig
 from drive.rollouts.filters import SceneFilter
 from drive.rollouts.many import KILLED, SceneSpec, SimulationWork, drive_all
-from drive.rollouts.rollout import Rollout, not_simulated
+from drive.rollouts.rollout import PlanRecord, Rollout, not_simulated
 from drive.rollouts.rollout_file import read_rollouts, write_rollouts
 from drive.rollouts.simulate import simulate
-from drive.samples.scene import CYCLIST, SceneMap
+from drive.samples.scene import CYCLIST, HEADING, SceneMap, X, Y
 from tests.samples.hand_made_scene import actors, drive, scene, straight_road
 
 CRASH_IN = "boom@0"
@@ -68,7 +68,7 @@ def same(a: Rollout, b: Rollout) -> None:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     for name in ("box", "velocity", "valid", "kind", "ground_z"):
         np.testing.assert_array_equal(getattr(a.actors, name), getattr(b.actors, name))
-    for name in ("step", "offsets", "poses", "times_s"):
+    for name in ("step", "offsets", "poses", "times_s", "mode_shape", "mode_poses", "mode_scores"):
         np.testing.assert_array_equal(getattr(a.plans, name), getattr(b.plans, name))
 
 
@@ -85,6 +85,58 @@ def test_drives_come_back_from_their_file(tmp_path: Path) -> None:
     assert back[2].infractions[0].counterpart_kind == "cyclist"
     write_rollouts(tmp_path / "none.arrow", [])
     assert read_rollouts(tmp_path / "none.arrow") == []
+
+
+class Chooses(ConstantVelocity):
+    """Tells of three modes, but not at its first instant."""
+
+    name = "chooses"
+
+    def plan(self, observation: Observation) -> Plan:
+        own = super().plan(observation)
+        modes = np.stack([own.poses[:2] * [1, 0, 0] + [0, aside, 0] for aside in (-1.0, 0.0, 1.0)])
+        return replace(own, modes=Modes(modes, np.array([0.1, 0.7, 0.2])) if observation.step else None)
+
+
+def test_modes_are_kept_and_older_files_read(tmp_path: Path) -> None:
+    turned = drive(10.0)
+    turned[:, [X, Y]], turned[:, HEADING] = turned[:, [Y, X]], np.pi / 2
+    driven = simulate([scene(turned, around=SceneMap.empty())], Chooses(), SimulationConfig(longest_s=1.0))
+    path = tmp_path / "r.arrow"
+    write_rollouts(path, driven)
+    (back,) = read_rollouts(path)
+    same(driven[0], back)
+    assert back.plans.mode_shape.tolist() == [[0, 0], [3, 2]]
+    assert back.plans.modes_of(0) is None
+    modes = back.plans.modes_of(1)
+    assert modes is not None
+    # In the scene's frame: the ego drives along y at x = 0 and is at y = 5 after half a second.
+    first = back.plans.poses[back.plans.offsets[1]]
+    np.testing.assert_allclose(modes.poses[:, 0, :2], [[1.0, first[1]], [0.0, first[1]], [-1.0, first[1]]], atol=1e-9)
+    assert modes.scores.tolist() == [0.1, 0.7, 0.2]
+    # A file of version 1 has no columns for modes.
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    old = table.drop_columns([name for name in table.column_names if name.startswith("plan_mode_")])
+    old = old.replace_schema_metadata({b"rollouts": b"1"})
+    with pa.OSFile(str(tmp_path / "old.arrow"), "wb") as file, pa.ipc.new_file(file, old.schema) as writer:
+        writer.write_table(old)
+    (older,) = read_rollouts(tmp_path / "old.arrow")
+    assert older.plans.modes_of(1) is None
+    np.testing.assert_array_equal(older.plans.poses, back.plans.poses)
+
+
+def test_modes_that_are_none() -> None:
+    with pytest.raises(ValueError, match="modes need poses"):
+        Modes(np.zeros((2, 4, 2)), np.zeros(2))
+    with pytest.raises(ValueError, match="not finite"):
+        Modes(np.full((1, 1, 3), np.nan), np.zeros(1))
+    none = np.zeros(0)
+    with pytest.raises(ValueError, match="3 poses of modes, not 4"):
+        PlanRecord(
+            np.zeros(1, np.int64), np.array([0, 0]), np.zeros((0, 3)), none, np.zeros(1), np.array([[2, 2]]),
+            np.zeros((3, 3)), np.zeros(2),
+        )  # fmt: skip
 
 
 def test_what_is_no_file_of_drives(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def test_what_is_no_such_folder(tmp_path: Path) -> None:
     (tmp_path / SUMMARY).write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         read_run_folder(tmp_path)
-    for document in ({"planners": {}}, {"planners": {}, "scene": {"no_such": 1}, "logs": {}}, []):
+    documents: list[object] = [{"planners": {}}, {"planners": {}, "scene": {"no_such": 1}, "logs": {}}, []]
+    for document in documents:
         (tmp_path / SUMMARY).write_text(json.dumps(document))
         with pytest.raises(UserError, match="does not name what scenes are made of"):
             read_run_folder(tmp_path)
