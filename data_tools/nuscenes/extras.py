@@ -51,13 +51,17 @@ def add_rasters(log: LogWriter, raw: Path, scene: Scene) -> None:
 
 
 def add_static_scene(log: LogWriter, raw: Path, scene: Scene) -> None:
-    """The static scene of our town, by which a renderer shows it again: raw file ``scene_3d.<suffix>``."""
+    """The static scene of our town and the shapes of its actors, by which a renderer shows it again: raw files
+    ``scene_3d.<suffix>`` and ``bodies_3d.<suffix>``."""
     for record in scene.files.get("scene_3d", []):
-        path = raw / record["filename"]
-        try:
-            log.add_file(f"scene_3d{path.suffix}", path.read_bytes())
-        except FileNotFoundError as error:
-            raise UserError(path, "the file is missing", "write the town again") from error
+        for name, key in (("scene_3d", "filename"), ("bodies_3d", "bodies_filename")):
+            if key not in record:  # a town written before it kept the shapes
+                continue
+            path = raw / record[key]
+            try:
+                log.add_file(f"{name}{path.suffix}", path.read_bytes())
+            except FileNotFoundError as error:
+                raise UserError(path, "the file is missing", "write the town again") from error
 
 
 def image_size(path: Path, data: bytes) -> tuple[int, int]:

@@ -29,6 +29,7 @@ from data_tools.town.scenery import build_scene, draw_ground
 from data_tools.town.sensors import CAMERAS, LIDAR, Mounted, camera_model, camera_mount, lidar_model, lidar_mount
 from data_tools.town.tables import Row, chain_annotations, link, token, write_json
 from drive.geometry.rigid import from_translation_rotation, invert, quaternion_from_yaw
+from drive.render.bodies import Bodies
 from drive.render.camera import render_image
 from drive.render.lidar import SweepReturn, render_sweep
 from drive.render.scene import StaticScene
@@ -262,6 +263,9 @@ class _Recorder:
             write_json(self.root / "can_bus" / f"{job.name}_{name}.json", rows)
         (self.root / "scene_3d").mkdir(exist_ok=True)
         self.scene.save(self.root / "scene_3d" / f"{job.name}.arrow")
+        names = [token(job.name, "instance", actor) for actor in range(len(self.population.bodies))]
+        bodies = Bodies.join(names, [body.parts for body in self.population.bodies], self.model)
+        (self.root / "scene_3d" / f"{job.name}_bodies.arrow").write_bytes(bodies.to_bytes())
         start = "stands at first" if job.standing_start else "drives"
         return {
             "calibrated_sensor": [self._calibration(channel) for channel in self.mounts],
@@ -281,7 +285,7 @@ class _Recorder:
             "sample_annotation": annotations,
             "scene_3d": [
                 {"token": token(job.name, "scene_3d"), "scene_token": token(job.name, "scene"),
-                 "filename": f"scene_3d/{job.name}.arrow"}
+                 "filename": f"scene_3d/{job.name}.arrow", "bodies_filename": f"scene_3d/{job.name}_bodies.arrow"}
             ],
         }  # fmt: skip
 

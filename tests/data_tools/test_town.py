@@ -17,6 +17,7 @@ from data_tools.town.command import plan
 from drive.errors import UserError
 from drive.geometry.box import corners_bev, points_in_box_mask
 from drive.geometry.rigid import from_translation_rotation, invert, transform_points, yaw_of_quaternion
+from drive.render.bodies import Bodies
 from drive.render.scene import StaticScene
 
 VERSION = "v1.0-town"
@@ -184,6 +185,10 @@ def test_static_scene_and_can_bus(tiny_town: Path) -> None:
     for row in table(tiny_town, "scene_3d"):
         scene = StaticScene.load(tiny_town / row["filename"])
         assert len(scene.primitives) > 100
+        bodies = Bodies.load(tiny_town / row["bodies_filename"])
+        assert bodies.lidar.columns == 360
+        annotated = {r["instance_token"] for r in table(tiny_town, "sample_annotation")}
+        assert annotated & set(bodies.tokens)
         name = scenes[row["scene_token"]]["name"]
         pose = json.loads((tiny_town / "can_bus" / f"{name}_pose.json").read_text())
         assert len(pose) == 100

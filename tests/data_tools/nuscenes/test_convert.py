@@ -174,6 +174,7 @@ def test_optional_tables(raw: Any, tmp_path: Path) -> None:
             "token": "a",
             "scene_token": raw.tables["scene"][0]["token"],
             "filename": raw.add_file("scene_3d/a.npz", b"3d"),
+            "bodies_filename": raw.add_file("scene_3d/a_bodies.npz", b"bodies"),
         }
     ]
     messages = [{"utime": 1, "pos": [1.5, 2.25]}, {"utime": 2, "pos": [2.5, 0.1]}]
@@ -188,6 +189,7 @@ def test_optional_tables(raw: Any, tmp_path: Path) -> None:
     assert log.table("can_pose").to_pylist() == messages
     assert log.file_path("can_route.json").read_bytes() == b"[[1, 2]]"
     assert log.file_path("scene_3d.npz").read_bytes() == b"3d"
+    assert log.file_path("bodies_3d.npz").read_bytes() == b"bodies"
     assert "synthetic" in log.manifest["licence"]
 
 
