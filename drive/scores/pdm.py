@@ -81,6 +81,11 @@ class PdmTable:
         rest = {"score": float(self.score[p]), "progress_m": float(self.progress_m[p]), "failed": bool(self.failed[p])}
         return {"label": self.label, **rest, **numbers, **times, "unjudged": list(self.unjudged)}
 
+    def first(self, count: int) -> PdmTable:
+        """The table of the first `count` proposals."""
+        columns: dict[str, Any] = {n: c[:count] for n, c in vars(self).items() if isinstance(c, np.ndarray)}
+        return replace(self, **columns, steps={event: s[:count] for event, s in self.steps.items()})
+
     def __len__(self) -> int:
         return len(self.score)
 
@@ -103,10 +108,11 @@ class PdmScorer:
 
     def __init__(self, scene: PdmScene, config: PdmConfig) -> None:
         """ValueError: less traffic than the version needs."""
-        if len(scene.valid) < config.traffic_steps:
+        instants = scene.valid.shape[-2]
+        if instants < config.traffic_steps:
             raise ValueError(
                 f"{scene.name}: {config.label()} needs {config.traffic_steps} instants of traffic, "
-                f"the scene brings {len(scene.valid)}"
+                f"the scene brings {instants}"
             )
         self.scene, self.config = scene, config
         vehicle = scene.vehicle
@@ -121,42 +127,54 @@ class PdmScorer:
             step=config.step_s,
         )
         first = config.quirks.first_appearance
-        self.traffic: Traffic = make_traffic(scene.boxes, scene.valid, scene.speed, scene.is_thing, first)
+        shape = scene.starts, instants, len(scene.is_thing)
+        boxes, valid, speed = scene.boxes.reshape(*shape, 5), scene.valid.reshape(shape), scene.speed.reshape(shape)
+        self.traffic: Traffic = make_traffic(boxes, valid, speed, scene.is_thing, first)
+        lit = scene.starts, scene.red.shape[-2], len(scene.red_polygon)
+        self.red = np.ascontiguousarray(scene.red.reshape(lit))
         self.ahead = np.array(sorted(config.ttc_steps), dtype=np.int64)
 
-    def areas(self, states: Floats) -> npt.NDArray[np.uint8]:
-        """Bits of `pdm_areas` uint8 [P, T]."""
+    def areas(self, states: Floats, block: Ints | None = None) -> npt.NDArray[np.uint8]:
+        """Bits of `pdm_areas` uint8 [P, T]; block as `raw`."""
         scene = self.scene
+        block = np.zeros(len(states), np.int64) if block is None else block
         flags = np.zeros(states.shape[:2], np.uint8)
         measures = self.rules.length, self.rules.width, self.rules.centre
         tolerance = float(self.config.road_tolerance_m)
         area_flags(states, *measures, scene.map.layer, scene.on_route, tolerance, scene.map.grid, flags)
         if scene.edges is not None:
-            edge_flags(states, *measures, scene.edges, scene.ground_z, tolerance, flags)
+            heights = np.broadcast_to(np.asarray(scene.ground_z, np.float64), scene.starts)[block]
+            edge_flags(states, *measures, scene.edges, heights, tolerance, flags)
         elif not scene.map.judges_road:
             flags &= np.uint8(255 - OFF_ROAD)
         return flags
 
-    def raw(self, states: Floats) -> PdmTable:
-        """Everything but progress as a share and the score itself: `ep`, `score` are 0."""
+    def raw(self, states: Floats, block: Ints | None = None) -> PdmTable:
+        """Everything but progress as a share and the score itself: `ep`, `score` are 0.
+
+        block: int64 [P], among which start's traffic and lights each proposal drives (the first's, if not given).
+        """
         config, scene, rules = self.config, self.scene, self.rules
         states = np.ascontiguousarray(states, dtype=np.float64)
         if states.ndim != 3 or states.shape[1:] != (config.steps + 1, 11):
             raise ValueError(f"states must be [P, {config.steps + 1}, 11], got {states.shape}")
         P = len(states)
+        block = np.zeros(P, np.int64) if block is None else np.asarray(block, np.int64)
+        if block.shape != (P,) or np.any((block < 0) | (block >= scene.starts)):
+            raise ValueError(f"{P} proposals, starts {block} of {scene.starts}")
         failed: Bools = np.logical_not(np.all(np.isfinite(states), axis=(1, 2)))
-        flags = self.areas(states)
+        flags = self.areas(states, block)
         nc, ttc, metres, furthest = np.ones((4, P))
         hit, off, wrong, red, soon, lane, who, soon_who, light = np.full((9, P), NEVER)
-        collisions(states, flags, self.traffic, rules, nc, hit, who)
-        times_to_collision(states, flags, self.traffic, rules, config.ttc_last, self.ahead, ttc, soon, soon_who)
+        collisions(states, flags, self.traffic, block, rules, nc, hit, who)
+        times_to_collision(states, flags, self.traffic, block, rules, config.ttc_last, self.ahead, ttc, soon, soon_who)
         is_off = (flags & OFF_ROAD) != 0
         off = np.where(is_off.any(axis=1), is_off.argmax(axis=1), NEVER)
         if config.second:
             known = scene.map
             bounds = known.bounds[scene.red_polygon]
             polygons = known.vertices, known.rings, known.polygons
-            red_lights(states, rules, scene.red, scene.red_polygon, bounds, *polygons, red, light)
+            red_lights(states, block, rules, self.red, scene.red_polygon, bounds, *polygons, red, light)
         unjudged = [] if scene.map.judges_road or scene.edges is not None else ["dac"]
         ddc = np.ones(P)
         if scene.line is None:
@@ -229,8 +247,8 @@ def score_states(
     return PdmScorer(scene, config).score(states, reference_m, before)
 
 
-def progress_share(table: PdmTable, config: PdmConfig, reference_m: float | None = None) -> Floats:
-    """EP float64 [P] of a table's `progress_m` and `product`."""
+def progress_share(table: PdmTable, config: PdmConfig, reference_m: float | Floats | None = None) -> Floats:
+    """EP float64 [P] of a table's `progress_m` and `product`; reference_m may be one number a proposal, [P]."""
     if "ep" in table.unjudged:
         return np.where(table.failed, 0.0, 1.0)
     own = table.progress_m * table.product

@@ -80,7 +80,7 @@ def area_flags(states, length, width, centre, layers, on_route, tolerance, grid,
 def edge_flags(states, length, width, centre, ground, z, tolerance, flags):  # type: ignore[no-untyped-def]
     """The OFF_ROAD bit of flags [P, T] anew: a corner is more than `tolerance` beyond the nearest road edge.
 
-    ground: of one scene (`drive.rollouts.ground`); z: global height at which the edges are looked for.
+    ground: of one scene (`drive.rollouts.ground`); z [P]: global height at which the edges are looked for.
     """
     for p in range(states.shape[0]):
         for t in range(states.shape[1]):
@@ -90,7 +90,7 @@ def edge_flags(states, length, width, centre, ground, z, tolerance, flags):  # t
                 ahead = centre + (length / 2 if corner < 2 else -length / 2)
                 left = width / 2 if corner % 2 else -width / 2
                 x, y = states[p, t, X] + ahead * cos - left * sin, states[p, t, Y] + ahead * sin + left * cos
-                if not (abs(x) <= LARGEST and abs(y) <= LARGEST) or off_road(ground, 0, x, y, z) > tolerance:
+                if not (abs(x) <= LARGEST and abs(y) <= LARGEST) or off_road(ground, 0, x, y, z[p]) > tolerance:
                     flags[p, t] |= OFF_ROAD
                     break
 

@@ -111,18 +111,19 @@ def within_bounds(states: Floats, centre: float, config: PdmConfig) -> npt.NDArr
 def comfort(states: Floats, centre: float, config: PdmConfig, history: Floats | None = None) -> Floats:
     """C of v1.1, HC of v2: float64 [P] in {0, 1}.
 
-    history: float64 [H, 11] of what was driven before (10 Hz, the last one step before now); v2 smooths over both.
+    history: float64 [H, 11] (or [P, H, 11]) of what was driven before, 10 Hz, the last one step before now; v2 smooths
+    over both.
     """
     quirks = config.quirks
     if config.second:
         if history is None and quirks.no_history_is_comfortable:
             return np.ones(len(states))
         if history is not None:
-            before = history[:-1] if quirks.history_gap else history
+            before = history[..., :-1, :] if quirks.history_gap else history
             if quirks.history_without_turning:
                 before = before.copy()
-                before[:, [YAW_RATE, YAW_ACCELERATION]] = 0.0
-            states = np.concatenate([np.broadcast_to(before, (len(states), *before.shape)), states], axis=1)
+                before[..., [YAW_RATE, YAW_ACCELERATION]] = 0.0
+            states = np.concatenate([np.broadcast_to(before, (len(states), *before.shape[-2:])), states], axis=1)
     return np.asarray(within_bounds(states, centre, config).all(axis=1), dtype=np.float64)
 
 

@@ -23,12 +23,12 @@ NEVER = -1
 
 
 class Traffic(NamedTuple):
-    """A objects over S instants, ready for the kernels.
+    """A objects over B times S instants, ready for the kernels: B starts, each with its own traffic.
 
     Attributes:
-        rows: float64 [S * A, 7] of ops.box_collision; NaN reach where an object is not there.
-        bounds: float64 [A, 4] x low, y low, x high, y high of everything that an object covers.
-        speed: float64 [S, A], the speed by which it is judged at a contact.
+        rows: float64 [B * S * A, 7] of ops.box_collision; NaN reach where an object is not there.
+        bounds: float64 [B, A, 4] x low, y low, x high, y high of everything that an object covers after a start.
+        speed: float64 [B, S, A], the speed by which it is judged at a contact.
         blame: float64 [A], the score that is left after a collision with it by own fault: 0, or 1/2 for things.
     """
 
@@ -41,20 +41,20 @@ class Traffic(NamedTuple):
 def make_traffic(
     boxes: Floats, valid: npt.NDArray[np.bool_], speed: Floats, is_thing: npt.NDArray[np.bool_], first_appearance: bool
 ) -> Traffic:
-    """boxes [S, A, 5] (x y length width heading), valid [S, A], speed [S, A] m/s, is_thing [A] (not a road user).
+    """boxes [B, S, A, 5] (x y length width heading), valid [B, S, A], speed [B, S, A] m/s, is_thing [A] (no road user).
 
-    Things always stand. With `first_appearance` a road user's speed is that of its first valid instant.
+    Things always stand. With `first_appearance` a road user's speed is that of its first valid instant after the start.
     """
-    S, A = valid.shape
+    B, S, A = valid.shape
     there = np.where(valid[..., None], boxes, np.nan)
-    rows = prepare(np.ascontiguousarray(there.reshape(S * A, 5)))
-    by_time = rows.reshape(S, A, 7)
+    rows = prepare(np.ascontiguousarray(there.reshape(B * S * A, 5)))
+    by_time = rows.reshape(B, S, A, 7)
     reach, known = by_time[..., 6:], ~np.isnan(by_time[..., 6:])
-    low = np.where(known, by_time[..., :2] - reach, np.inf).min(axis=0, initial=np.inf)
-    high = np.where(known, by_time[..., :2] + reach, -np.inf).max(axis=0, initial=-np.inf)
-    judged = np.broadcast_to(speed[valid.argmax(axis=0), np.arange(A)], (S, A)) if first_appearance and S else speed
-    judged = np.where(is_thing, 0.0, judged)
-    return Traffic(rows, np.concatenate([low, high], axis=1), judged, np.where(is_thing, 0.5, 0.0))
+    low = np.where(known, by_time[..., :2] - reach, np.inf).min(axis=1, initial=np.inf)
+    high = np.where(known, by_time[..., :2] + reach, -np.inf).max(axis=1, initial=-np.inf)
+    judged = np.take_along_axis(speed, valid.argmax(axis=1)[:, None], axis=1) if first_appearance and S else speed
+    judged = np.ascontiguousarray(np.where(is_thing, 0.0, np.broadcast_to(judged, (B, S, A))))
+    return Traffic(rows, np.concatenate([low, high], axis=2), judged, np.where(is_thing, 0.5, 0.0))
 
 
 class Rules(NamedTuple):
@@ -110,18 +110,18 @@ def _bearing(x, y, cos, sin, row):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def collisions(states, flags, traffic, rules, score, step, who):  # type: ignore[no-untyped-def]
+def collisions(states, flags, traffic, block, rules, score, step, who):  # type: ignore[no-untyped-def]
     """No at-fault collision: score [P] in {0, 1/2, 1}; step [P] of the first at fault or NEVER; who [P] it was or -1.
 
-    states [P, T, 11], flags [P, T] of `pdm_areas`; traffic of at least T instants.
+    states [P, T, 11], flags [P, T] of `pdm_areas`; traffic of at least T instants, block [P]: which start's.
     """
     P, T = states.shape[:2]
-    A = traffic.blame.size
+    S, A = traffic.speed.shape[1:]
     ego, bumper = np.empty((1, 7)), np.empty((1, 7))
     near, ignored = np.empty(A, np.int64), np.empty(A, np.bool_)
     for p in range(P):
         score[p], step[p], who[p] = 1.0, NEVER, -1
-        count = _near(states, p, rules, 0.0, traffic.bounds, near)
+        count, first = _near(states, p, rules, 0.0, traffic.bounds[block[p]], near), block[p] * S
         ignored[:] = False
         for t in range(T if count else 0):
             x, y = states[p, t, X], states[p, t, Y]
@@ -130,12 +130,12 @@ def collisions(states, flags, traffic, rules, score, step, who):  # type: ignore
             stands = np.hypot(states[p, t, VX], states[p, t, VY]) <= rules.stopped
             for k in range(count):
                 a = near[k]
-                row = t * A + a
+                row = (first + t) * A + a
                 if ignored[a] or not rows_touch(ego, 0, traffic.rows, row):
                     continue
                 if stands:
                     fault = False
-                elif traffic.speed[t, a] <= rules.stopped:
+                elif traffic.speed[block[p], t, a] <= rules.stopped:
                     fault = True
                 elif _bearing(x, y, cos, sin, traffic.rows[row]) < rules.cos_behind:
                     fault = False
@@ -152,17 +152,18 @@ def collisions(states, flags, traffic, rules, score, step, who):  # type: ignore
 
 
 @njit(cache=True, nogil=True)
-def times_to_collision(states, flags, traffic, rules, last, ahead_steps, score, step, who):  # type: ignore[no-untyped-def]
+def times_to_collision(states, flags, traffic, block, rules, last, ahead_steps, score, step, who):  # type: ignore[no-untyped-def]
     """Time to collision within bound: score [P] in {0, 1}, step and who [P] as `collisions`.
 
     Judged at steps 0..last, each with the footprint moved on at constant velocity by ahead_steps [D] steps.
     """
-    A = traffic.blame.size
+    S, A = traffic.speed.shape[1:]
     ego = np.empty((1, 7))
     near, ignored = np.empty(A, np.int64), np.empty(A, np.bool_)
     for p in range(states.shape[0]):
         score[p], step[p], who[p] = 1.0, NEVER, -1
-        count = _near(states, p, rules, ahead_steps[-1] * rules.step, traffic.bounds, near)
+        count = _near(states, p, rules, ahead_steps[-1] * rules.step, traffic.bounds[block[p]], near)
+        first = block[p] * S
         ignored[:] = False
         for t in range(last + 1 if count else 0):
             speed = np.hypot(states[p, t, VX], states[p, t, VY])
@@ -176,7 +177,7 @@ def times_to_collision(states, flags, traffic, rules, last, ahead_steps, score, 
                 _place(ego, x + far * cos, y + far * sin, cos, sin, rules.length / 2, rules.width / 2)
                 for k in range(count):
                     a = near[k]
-                    row = (t + ahead_steps[d]) * A + a
+                    row = (first + t + ahead_steps[d]) * A + a
                     if ignored[a] or not rows_touch(ego, 0, traffic.rows, row):
                         continue
                     bearing = _bearing(x, y, cos, sin, traffic.rows[row])
@@ -218,10 +219,11 @@ def _box_meets_polygon(row, vertices, rings, first, last):  # type: ignore[no-un
 
 
 @njit(cache=True, nogil=True)
-def red_lights(states, rules, red, polygon, bounds, vertices, rings, polygons, step, which):  # type: ignore[no-untyped-def]
+def red_lights(states, block, rules, red, polygon, bounds, vertices, rings, polygons, step, which):  # type: ignore[no-untyped-def]
     """First step [P] at which the footprint meets a lane whose light is red then (or NEVER), and which light [P].
 
-    red bool [S, R], polygon int64 [R] the lane's polygon of each light, bounds [R, 4] of those polygons.
+    red bool [B, S, R], block [P] which start's, polygon int64 [R] the lane's polygon of each light, bounds [R, 4] of
+    those polygons.
     """
     T, R = states.shape[1], polygon.size
     ego = np.empty((1, 7))
@@ -235,7 +237,7 @@ def red_lights(states, rules, red, polygon, bounds, vertices, rings, polygons, s
             for r in range(R):
                 near = (bounds[r, 0] <= x + reach) & (bounds[r, 2] >= x - reach)
                 near &= (bounds[r, 1] <= y + reach) & (bounds[r, 3] >= y - reach)
-                if red[t, r] and near:
+                if red[block[p], t, r] and near:
                     g = polygon[r]
                     if _box_meets_polygon(ego[0], vertices, rings, polygons[g], polygons[g + 1]):
                         step[p], which[p] = t, r

@@ -72,6 +72,9 @@ class PdmMap:
 class PdmScene:
     """One start of a planner: S instants of traffic (0.1 s apart, the first is now), map, route, lights.
 
+    Several starts in one place (the windows of drives) go in one scene: boxes, valid, speed and red then have an axis
+    [B] before the others, and `PdmScorer.raw` is told which start each proposal is of.
+
     Attributes:
         boxes: float64 [S, A, 5] x y length width heading; valid bool [S, A]; speed float64 [S, A] m/s.
         is_thing: bool [A]: no vehicle, pedestrian or cyclist.
@@ -95,9 +98,14 @@ class PdmScene:
     history: Floats | None = None
     edges: Ground | None = None
     """Road edges, where they and no polygons bound the road (a ground of this scene alone)."""
-    ground_z: float = 0.0
-    """Height of the ground below the ego, for road edges that run above or below others."""
+    ground_z: float | Floats = 0.0
+    """Height of the ground below the ego (of each start [B]), for road edges that run above or below others."""
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def starts(self) -> int:
+        """B, of scenes with several starts; else 1."""
+        return len(self.valid) if self.valid.ndim == 3 else 1
 
     @property
     def judges_direction(self) -> bool:
@@ -105,13 +113,13 @@ class PdmScene:
         return self.line is not None and bool(self.on_route.any())
 
     def __post_init__(self) -> None:
-        S, A = self.valid.shape
+        *S, A = self.valid.shape
         wanted = {
-            "boxes": (S, A, 5),
-            "speed": (S, A),
+            "boxes": (*S, A, 5),
+            "speed": (*S, A),
             "is_thing": (A,),
             "on_route": (len(self.map.layer),),
-            "red": (S, len(self.red_polygon)),
+            "red": (*S, len(self.red_polygon)),
         }
         for name, shape in wanted.items():
             if getattr(self, name).shape != shape:
@@ -139,7 +147,7 @@ def pdm_scene(scene: Scene, config: PdmConfig, at: int | None = None, pdm_map: P
     edges = ground if ground is not None and ground.kind[0] == EDGES else None
     if not known.judges_road:
         notes.append("off the road is beyond a road edge" if edges is not None else "what is road is not known")
-    light, polygon = _light_polygons(scene, known, on_route)
+    light, polygon = light_polygons(scene, known, on_route)
     unplaced = len(scene.lights.lane) - len(np.unique(light))
     if unplaced:
         notes.append(f"{unplaced} of {len(scene.lights.lane)} lights govern no polygon of the route: not judged")
@@ -163,7 +171,7 @@ def pdm_scene(scene: Scene, config: PdmConfig, at: int | None = None, pdm_map: P
     )
 
 
-def _light_polygons(scene: Scene, known: PdmMap, on_route: Bools) -> tuple[Ints, Ints]:
+def light_polygons(scene: Scene, known: PdmMap, on_route: Bools) -> tuple[Ints, Ints]:
     """(light, polygon) of each pair of a light and a polygon on the route of the lane that it governs."""
     usable = on_route & ((known.layer & LANES) != 0)
     pairs = (scene.lights.lane[:, None] == known.lane[None]) & (scene.lights.lane >= 0)[:, None] & usable[None]

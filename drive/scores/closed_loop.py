@@ -1,0 +1,276 @@
+"""PDM score of drives: windows of what was driven, each scored as a plan among the traffic as it moved in that drive.
+
+A drive is judged in windows of 4 s that start every 2 s (and one that ends where the scene ends). In each the driven
+states stand in for the tracked plan: nothing is tracked a second time. A drive's score is the mean over all windows
+that its scene had room for; windows that it did not live to finish (a collision by own fault, off the road, off the
+route) count 0, and so do all of a drive whose planner failed. No benchmark's number: the same sub-scores, but other
+scenes, starts and references.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from drive.rollouts.rollout import Rollout
+from drive.samples.scene import RED, STATIC, STEP_S, Scene
+from drive.scores.pdm import PdmScorer, PdmTable, finished, progress_share
+from drive.scores.pdm_comfort import comfort
+from drive.scores.pdm_config import PdmConfig
+from drive.scores.pdm_scene import PdmMap, PdmScene, light_polygons, pdm_scene
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+DRIVE_SCORES = ("nc", "dac", "ddc", "tlc", "ep", "ttc", "lk", "comfort")
+"""Sub-scores of a window: those of `drive.scores.pdm` but the two-frame comfort, which compares plans, not drives."""
+
+HISTORY_STEPS = 15
+
+Reference = Literal["human", "best"]
+
+
+@dataclass(frozen=True)
+class DriveScoreConfig:
+    """How drives are cut and scored.
+
+    Attributes:
+        pdm: version, parity, thresholds; its `steps` are the window's.
+        every_s: from a window's start to the next one's.
+        to_the_end: whether a last window ends where the scene ends, if none does (else up to 2 s are not judged).
+        seconds: length of the drives, as they were simulated; None: to the end of their scenes.
+        reference: whose progress in a window a drive's is measured against: that of the log's driver in the same 4 s
+            ("human"), or its own alone ("best": 1 wherever it gets on at all).
+    """
+
+    pdm: PdmConfig = field(default_factory=PdmConfig)
+    every_s: float = 2.0
+    to_the_end: bool = True
+    seconds: float | None = None
+    reference: Reference = "human"
+
+    def __post_init__(self) -> None:
+        if not self.every_s >= STEP_S or self.reference not in ("human", "best"):
+            raise ValueError(f"windows at least {STEP_S} s apart, a reference human or best: {self}")
+
+    def label(self) -> str:
+        """Name for tables and files."""
+        window = self.pdm.steps * self.pdm.step_s
+        return f"{self.pdm.label()} of drives, {window:g} s every {self.every_s:g} s, progress against {self.reference}"
+
+
+@dataclass(frozen=True)
+class DriveScores:
+    """Scores of D drives and of their M windows; float64 in 0..1 unless said.
+
+    Attributes:
+        label: version, parity, windows, reference: to be stored with every number.
+        planner, scene, end, failure: of each drive.
+        pdms: [D]. columns: for each of DRIVE_SCORES [D]. Means over all windows; those not driven to their end count 0.
+        failed: bool [D]: the planner failed, or there is no drive; all scores are 0.
+        offsets: int64 [D + 1], the windows of each drive; a drive without any has a scene shorter than a window (or
+            none), and its scores are 0: `left_out` tells which of them nobody can be blamed for.
+        start: int64 [M], the window's first step. driven: bool [M]: it was driven to its end.
+        window_pdms: [M]. window_columns: for each of DRIVE_SCORES [M].
+        progress_m: [M] along the route. reference_m: [M], the reference's, times its own product.
+        unjudged: of each drive what its scene cannot tell (1 in the columns).
+        left_out: bool [D]: its scene is shorter than a window. Not to be averaged.
+    """
+
+    label: str
+    planner: tuple[str, ...]
+    scene: tuple[str, ...]
+    end: tuple[str, ...]
+    failure: tuple[str, ...]
+    pdms: Floats
+    columns: dict[str, Floats]
+    failed: npt.NDArray[np.bool_]
+    offsets: Ints
+    start: Ints
+    driven: npt.NDArray[np.bool_]
+    window_pdms: Floats
+    window_columns: dict[str, Floats]
+    progress_m: Floats
+    reference_m: Floats
+    unjudged: tuple[tuple[str, ...], ...]
+    left_out: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.pdms)
+
+
+def window_starts(room: int, config: DriveScoreConfig) -> Ints:
+    """First steps of the windows of a drive that may take `room` steps; none where it is shorter than a window."""
+    last = room - config.pdm.steps
+    if last < 0:
+        return np.zeros(0, np.int64)
+    starts = np.arange(0, last + 1, round(config.every_s / STEP_S), dtype=np.int64)
+    return np.append(starts, last) if config.to_the_end and starts[-1] < last else starts
+
+
+def score_drives(
+    rollouts: Sequence[Rollout], scenes: Sequence[Scene | None], config: DriveScoreConfig | None = None
+) -> DriveScores:
+    """Scores of drives; scenes[d] is that of rollouts[d] (the same object for the same scene is quicker), None only of
+    drives that were not simulated.
+
+    ValueError: lengths; a scene of another name; a drive that ends "with its log" elsewhere than `seconds` says.
+    """
+    config = config or DriveScoreConfig()
+    if len(rollouts) != len(scenes):
+        raise ValueError(f"{len(rollouts)} drives, {len(scenes)} scenes")
+    starts = [_starts(r, s, config) for r, s in zip(rollouts, scenes, strict=True)]
+    offsets = np.cumsum([0, *map(len, starts)]).astype(np.int64)
+    table = {name: np.zeros(offsets[-1]) for name in (*DRIVE_SCORES, "score", "progress_m", "reference_m")}
+    driven = np.zeros(offsets[-1], np.bool_)
+    unjudged: list[tuple[str, ...]] = [()] * len(rollouts)
+    of_scene: dict[str, list[int]] = {}
+    for d, rollout in enumerate(rollouts):
+        if not rollout.failed and len(starts[d]):
+            of_scene.setdefault(rollout.scene, []).append(d)
+    for drives in of_scene.values():
+        scene = scenes[drives[0]]
+        assert scene is not None
+        rows = np.concatenate([np.arange(offsets[d], offsets[d + 1]) for d in drives])
+        whole, own = _score_scene(scene, [rollouts[d] for d in drives], [starts[d] for d in drives], config)
+        driven[rows] = whole
+        if own is not None:
+            found, reference = own
+            for name in table:
+                table[name][rows[whole]] = reference if name == "reference_m" else getattr(found, name)
+            for d in drives:
+                unjudged[d] = found.unjudged
+    counts = np.diff(offsets)
+    means = {
+        name: np.bincount(np.repeat(np.arange(len(rollouts)), counts), table[name], len(rollouts))
+        / np.maximum(counts, 1)
+        for name in (*DRIVE_SCORES, "score")
+    }
+    return DriveScores(
+        label=config.label(),
+        planner=tuple(r.planner for r in rollouts),
+        scene=tuple(r.scene for r in rollouts),
+        end=tuple(r.end for r in rollouts),
+        failure=tuple(r.failure for r in rollouts),
+        pdms=means.pop("score"),
+        columns=means,
+        failed=np.array([r.failed for r in rollouts], np.bool_),
+        offsets=offsets,
+        start=np.concatenate([*starts, np.zeros(0, np.int64)]),
+        driven=driven,
+        window_pdms=table["score"],
+        window_columns={name: table[name] for name in DRIVE_SCORES},
+        progress_m=table["progress_m"],
+        reference_m=table["reference_m"],
+        unjudged=tuple(unjudged),
+        left_out=np.array([not len(s) and not r.failed for s, r in zip(starts, rollouts, strict=True)], np.bool_),
+    )
+
+
+def _starts(rollout: Rollout, scene: Scene | None, config: DriveScoreConfig) -> Ints:
+    if scene is None:
+        if rollout.end != "not simulated":
+            raise ValueError(f"{rollout.scene}: the scene of a drive is needed to score it")
+        return np.zeros(0, np.int64)
+    if scene.name != rollout.scene:
+        raise ValueError(f"a drive in {rollout.scene} is given scene {scene.name}")
+    longest = np.inf if config.seconds is None else round(config.seconds / STEP_S)
+    room = int(min(scene.steps_ahead, longest))
+    steps = len(rollout.ego) - 1
+    if rollout.end == "end of the log" and not rollout.failed and steps != room:
+        raise ValueError(
+            f"{rollout.scene}: {rollout.planner} drove {steps * STEP_S:g} s to the end, "
+            f"the scores are told of {room * STEP_S:g} s"
+        )
+    return window_starts(room, config)
+
+
+def _score_scene(
+    scene: Scene, rollouts: list[Rollout], starts: list[Ints], config: DriveScoreConfig
+) -> tuple[npt.NDArray[np.bool_], tuple[PdmTable, Floats] | None]:
+    """(which of all windows were driven to their end; the table of those and their reference's progress)."""
+    pdm, T = config.pdm, config.pdm.steps + 1
+    done = [own + pdm.steps <= len(r.ego) - 1 for r, own in zip(rollouts, starts, strict=True)]
+    whole = np.concatenate(done)
+    if not whole.any():
+        return whole, None
+    lived = [own[fine] for own, fine in zip(starts, done, strict=True)]
+    ready = windows_scene(scene, rollouts, lived, pdm)
+    scorer = PdmScorer(ready, pdm)
+    states = np.concatenate([r.ego[own[:, None] + np.arange(T)] for r, own in zip(rollouts, lived, strict=True)])
+    B, block = len(states), np.arange(len(states), dtype=np.int64)
+    human = np.zeros(B)
+    if config.reference == "human":
+        at = scene.now + np.concatenate(lived)[:, None] + np.arange(T)
+        known = np.flatnonzero(scene.ego_valid[at].all(axis=1))
+        # The log's driver is one more proposal in each window.
+        states, block = np.concatenate([states, scene.ego[at[known]]]), np.concatenate([block, known])
+    raw = scorer.raw(states, block)
+    if config.reference == "human":
+        human[known] = raw.progress_m[B:] * raw.product[B:]
+    table = raw.first(B)
+    if pdm.second:
+        table = replace(table, comfort=_history_comfort(scene, rollouts, lived, states[:B], pdm))
+    reference = human if config.reference == "human" else table.progress_m * table.product
+    return whole, (finished(replace(table, ep=progress_share(table, pdm, reference)), pdm), reference)
+
+
+def windows_scene(
+    scene: Scene, rollouts: Sequence[Rollout], starts: Sequence[Ints], config: PdmConfig, pdm_map: PdmMap | None = None
+) -> PdmScene:
+    """The windows of drives in one scene as that many starts: traffic as it moved in each drive, and nobody after its
+    end. starts: first steps of each drive's windows. ValueError: a drive with other actors than the scene."""
+    # Of the start only the map and the route are taken.
+    base = pdm_scene(scene, replace(config, steps=3, traffic_beyond=False), pdm_map=pdm_map)
+    boxes, valid, speed = [], [], []
+    ahead = np.arange(config.traffic_steps)
+    for rollout, own in zip(rollouts, starts, strict=True):
+        actors = rollout.actors
+        if actors.token != scene.actors.token:
+            raise ValueError(f"{rollout.scene}: the drive of {rollout.planner} has other actors than its scene")
+        last = len(rollout.ego) - 1
+        at = own[:, None] + ahead
+        inside, at = at <= last, np.minimum(at, last)
+        boxes.append(actors.box.transpose(1, 0, 2)[at])
+        valid.append(actors.valid.T[at] & inside[..., None])
+        speed.append(np.hypot(*actors.velocity.T)[at])
+    first = np.concatenate(list(starts))
+    light, polygon = light_polygons(scene, base.map, base.on_route)
+    shown = np.minimum(scene.now + first[:, None] + ahead, len(scene.timestamps_ns) - 1)
+    return replace(
+        base,
+        boxes=np.concatenate(boxes),
+        valid=np.concatenate(valid),
+        speed=np.concatenate(speed),
+        is_thing=scene.actors.kind == STATIC,
+        red=scene.lights.state[shown][:, :, light] == RED,
+        red_polygon=polygon,
+        ground_z=scene.ego_z[scene.now + first],
+        history=None,
+    )
+
+
+def _history_comfort(
+    scene: Scene, rollouts: list[Rollout], starts: list[Ints], states: Floats, config: PdmConfig
+) -> Floats:
+    """v2's comfort [B]: with the 1.5 s before each window, driven or (before the drive) of the log's driver."""
+    before = np.zeros((len(states), HISTORY_STEPS, states.shape[2]))
+    known = np.zeros(len(states), np.bool_)
+    row = 0
+    for rollout, own in zip(rollouts, starts, strict=True):
+        ego = np.concatenate([scene.ego[: scene.now], rollout.ego])
+        there = np.concatenate([scene.ego_valid[: scene.now], np.ones(len(rollout.ego), np.bool_)])
+        at = scene.now + own[:, None] + np.arange(-HISTORY_STEPS, 0)
+        fits = at[:, 0] >= 0
+        at = np.maximum(at, 0)
+        before[row : row + len(own)] = ego[at]
+        known[row : row + len(own)] = fits & there[at].all(axis=1)
+        row += len(own)
+    out = comfort(states, scene.vehicle.centre, config, None)
+    if known.any():
+        out[known] = comfort(states[known], scene.vehicle.centre, config, before[known])
+    return out
