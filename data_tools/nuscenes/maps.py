@@ -73,10 +73,15 @@ def read_map(raw: Path, location: str) -> RegionMap | None:
     except ValueError as error:
         raise UserError(path, f"broken JSON ({error})", "the file was cut or changed: get it again") from error
     try:
-        features = list(_features(data))
+        return region_map(data)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         what = f"not a map expansion v1.3 ({type(error).__name__}: {error})"
         raise UserError(path, what, "get maps/expansion again (version 1.3)") from error
+
+
+def region_map(data: dict[str, Any]) -> RegionMap:
+    """What `read_map` makes of the file's content. KeyError, TypeError, ValueError, IndexError: not such a map."""
+    features = list(_features(data))
     bounds = [(*f.geometry[:, :2].min(axis=0), *f.geometry[:, :2].max(axis=0)) for f in features]
     return RegionMap(features, np.array(bounds, np.float64).reshape(-1, 4))
 

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data_tools.town.map_files import LOCATIONS, TRAIN_LOCATIONS, VAL_LOCATION, map_expansion, semantic_prior
 from data_tools.town.radar import RADARS
 from data_tools.town.record import SceneJob, record_scene, town_and_ground
+from data_tools.town.scenarios import frames, write_log
 from data_tools.town.sensors import CAMERAS, LIDAR, lidar_model
 from data_tools.town.tables import SCENE_TABLES, Row, fixed_tables, token, write_json
 from data_tools.town.waymo import write_segment
@@ -33,7 +34,8 @@ FIRST_TRAIN, FIRST_VAL = 9001, 9501  # scene numbers that no official split uses
 @dataclass(frozen=True)
 class TownConfig:
     """The synthetic town in raw nuScenes v1.0 shape: maps, traffic, lidar sweeps, camera images, all 13 tables. Or in
-    raw Waymo perception v1 shape: one TFRecord file a scene, five lidars as range images, labels, map.
+    raw Waymo perception v1 shape: one TFRecord file a scene, five lidars as range images, labels, map. Or, without any
+    sensor, as converted logs of traffic for planners, on many towns.
 
     The same arguments give the same bytes, whatever the number of workers.
     """
@@ -41,11 +43,15 @@ class TownConfig:
     out: Annotated[Path, tyro.conf.Positional]
     """Folder of the data set; an existing one is replaced only if this command made it."""
     scenes: int = 8
-    """Training scenes, on three towns."""
+    """Training scenes, on three towns (log: see --towns)."""
     val_scenes: int = 3
-    """Validation scenes, on a fourth town."""
+    """Validation scenes, on a fourth town (log: see --towns)."""
+    towns: int = 24
+    """Towns of the training logs, for log alone; the validation logs are on a third as many of their own."""
     seconds: float = 20.0
     """Length of a scene."""
+    val_seconds: float | None = None
+    """Length of a validation scene, if another one."""
     seed: int = 0
     """Decides towns, traffic and light."""
     image_width: int = 800
@@ -58,8 +64,9 @@ class TownConfig:
     """32 beams at 20 Hz or 64 at 10 Hz."""
     columns: int | None = None
     """Azimuth steps a turn; the sensor's own number unless given."""
-    format: Literal["nuscenes", "waymo"] = "nuscenes"
-    """Shape of the raw data; waymo has 64 beams at 10 Hz and neither radar nor tables (see data_tools.town.waymo)."""
+    format: Literal["nuscenes", "waymo", "log"] = "nuscenes"
+    """Shape of the raw data; waymo has 64 beams at 10 Hz and neither radar nor tables (see data_tools.town.waymo); log
+    has no sensors and is converted already (see data_tools.town.scenarios)."""
     workers: int = 2
     """Processes."""
     version: str = "v1.0-town"
@@ -100,6 +107,8 @@ def build(config: TownConfig, console: Console) -> None:
         jobs = plan(config, partial)
         if config.format == "waymo":
             _run(jobs, config.workers, console, write_segment)
+        elif config.format == "log":
+            _run(jobs, config.workers, console, write_log, frames)
         else:
             _finish(config, partial, jobs, _run(jobs, config.workers, console, record_scene))
         _mark(config, partial)
@@ -110,16 +119,19 @@ def build(config: TownConfig, console: Console) -> None:
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    sweeps = sum(_sweeps(job) for job in jobs)
-    elapsed = time.perf_counter() - started
-    console.print(f"{out}: {len(jobs)} scenes, {sweeps} sweeps in {elapsed:.1f} s ({sweeps / elapsed:.0f} a second)")
+    elapsed, what = time.perf_counter() - started, "frames" if config.format == "log" else "sweeps"
+    count = sum((frames if config.format == "log" else _sweeps)(job) for job in jobs)
+    console.print(f"{out}: {len(jobs)} scenes, {count} {what} in {elapsed:.1f} s ({count / elapsed:.0f} a second)")
 
 
 def _check(config: TownConfig) -> None:
     if config.scenes < 0 or config.val_scenes < 0 or config.scenes + config.val_scenes == 0:
         raise UserError("--scenes", "no scene to make", "ask for at least one")
-    if not 0.5 <= config.seconds <= 120.0:
-        raise UserError("--seconds", f"{config.seconds} is out of range", "give 0.5 to 120")
+    for name, seconds in (("--seconds", config.seconds), ("--val-seconds", config.val_seconds)):
+        if seconds is not None and not 0.5 <= seconds <= 120.0:
+            raise UserError(name, f"{seconds} is out of range", "give 0.5 to 120")
+    if config.towns < 1:
+        raise UserError("--towns", "no town to drive in", "ask for at least one")
     if config.cameras and not 16 <= config.image_width <= 1600:
         raise UserError("--image-width", f"{config.image_width} is out of range", "give 16 to 1600")
     if config.columns is not None and not 8 <= config.columns <= 10_000:
@@ -143,17 +155,25 @@ def plan(config: TownConfig, root: Path) -> list[SceneJob]:
     for number in range(config.scenes + config.val_scenes):
         train = number < config.scenes
         index = number if train else number - config.scenes
-        location = TRAIN_LOCATIONS[number % len(TRAIN_LOCATIONS)] if train else VAL_LOCATION
+        if config.format == "log":
+            towns = config.towns if train else max(config.towns // 3, 1)
+            town = index % towns + (0 if train else config.towns)
+            location, split = f"town-{town:03d}", "town_train" if train else "town_val"
+            town_seed, name = 100_000 + config.seed * 1000 + town, f"{'drive' if train else 'held'}-{index:05d}"
+        else:
+            location = TRAIN_LOCATIONS[number % len(TRAIN_LOCATIONS)] if train else VAL_LOCATION
+            town_seed, split = config.seed * 10 + names.index(location), config.version
+            name = f"scene-{(FIRST_TRAIN if train else FIRST_VAL) + index:04d}"
         jobs.append(
             SceneJob(
                 root=str(root),
-                version=config.version,
-                name=f"scene-{(FIRST_TRAIN if train else FIRST_VAL) + index:04d}",
+                version=split,
+                name=name,
                 location=location,
-                town_seed=config.seed * 10 + names.index(location),
+                town_seed=town_seed,
                 scene_seed=config.seed * 10_000 + (0 if train else 5_000) + index,
                 number=number,
-                seconds=config.seconds,
+                seconds=config.seconds if train else config.val_seconds or config.seconds,
                 image_width=config.image_width if config.cameras else 0,
                 radar=config.radar,
                 beams=64 if config.format == "waymo" else config.beams,
@@ -186,14 +206,18 @@ def _record_in_worker(record: Callable[[SceneJob, Callable[[int], None]], Any], 
 
 
 def _run(
-    jobs: list[SceneJob], workers: int, console: Console, record: Callable[[SceneJob, Callable[[int], None]], Any]
+    jobs: list[SceneJob],
+    workers: int,
+    console: Console,
+    record: Callable[[SceneJob, Callable[[int], None]], Any],
+    length: Callable[[SceneJob], int] = _sweeps,
 ) -> list[Any]:
-    """What `record` makes of every scene, in the order of `jobs`."""
+    """What `record` makes of every scene, in the order of `jobs`; `length` in what its progress counts."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("sweeps", total=sum(_sweeps(job) for job in jobs))
+        task = progress.add_task("sweeps", total=sum(length(job) for job in jobs))
         if workers == 1 or len(jobs) == 1:
             advance: Callable[[int], None] = lambda n: progress.advance(task, n)  # noqa: E731
             return [record(job, advance) for job in jobs]

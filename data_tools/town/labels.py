@@ -1,8 +1,8 @@
 """What an annotator would write down: points inside boxes, visibility, attributes.
 
 An annotator fits boxes to points, and the beam passes an object up to a whole turn before the sweep's timestamp. So
-the boxes stand where the beam met the objects (`beam_delay`), not where they are when the turn ends: at 10 m/s the
-difference is up to half a metre.
+the boxes stand where the beam met the objects (`drive.render.lidar.beam_delay`), not where they are when the turn ends:
+at 10 m/s the difference is up to half a metre.
 """
 
 from __future__ import annotations
@@ -10,21 +10,12 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from data_tools.town.sensors import LIDAR_START_RAD
-
 # Share of the rays through a box's silhouette that meet the thing inside it, by kind.
 FILL = {"car": 0.75, "truck": 0.8, "bus": 0.75, "bicycle": 0.4, "pedestrian": 0.6, "cone": 0.5}
 VISIBILITY_EDGES = (0.4, 0.6, 0.8)
 MOVING_MPS = 0.3
 # Range noise puts half of a face's returns outside it: boxes are drawn this much larger at the sides and the top.
 BOX_MARGIN = 0.04
-
-
-def beam_delay(centres: np.ndarray, lidar_from_global: np.ndarray, period_s: float) -> np.ndarray:
-    """Seconds (<= 0) from a sweep's end to when the beam met things at `centres` [N, 3] global."""
-    local = centres @ lidar_from_global[:3, :3].T + lidar_from_global[:3, 3]
-    turned = np.mod(LIDAR_START_RAD - np.arctan2(local[:, 1], local[:, 0]), 2 * np.pi)
-    return (turned / (2 * np.pi) - 1.0) * period_s
 
 
 def label_boxes(poses: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -170,7 +170,8 @@ def _ego(town: Town, rng: np.random.Generator, seconds: float, standing_start: b
     path: Path = vehicle_path(town, choose_lanes(town, rng, lane, needed, 0.6, False), False)
     hold = min(6.0, 0.4 * seconds) if standing_start else -1e9
     speed = 0.0 if standing_start else min(desired, float(np.sqrt(3.0 * (_length(lane) - start - 10.0))))
-    return Mover(path, start, speed, desired, EGO_SIZE[0] / 2, EGO_SIZE[1] / 2, EGO_REAR_AXLE, False, hold)
+    half_length, half_width = EGO_SIZE[0] / 2, EGO_SIZE[1] / 2
+    return Mover(path, start, speed, desired, half_length, half_width, EGO_REAR_AXLE, False, hold, rolls=True)
 
 
 def _length(lane: Lane) -> float:

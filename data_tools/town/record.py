@@ -16,7 +16,6 @@ from data_tools.town.actors import ActorPicker, Population
 from data_tools.town.bodies import CATEGORY
 from data_tools.town.labels import (
     attribute_name,
-    beam_delay,
     count_points,
     expected_rays,
     label_boxes,
@@ -31,7 +30,7 @@ from data_tools.town.tables import Row, chain_annotations, link, token, write_js
 from drive.geometry.rigid import from_translation_rotation, invert, quaternion_from_yaw
 from drive.render.bodies import Bodies
 from drive.render.camera import render_image
-from drive.render.lidar import SweepReturn, render_sweep
+from drive.render.lidar import SweepReturn, beam_delay, render_sweep
 from drive.render.scene import StaticScene
 
 KEY_FRAME_US = 500_000
@@ -213,7 +212,7 @@ class _Recorder:
         velocity, speeds = velocity[chosen], population.speeds(time)[chosen]
         size = np.array([population.bodies[i].size for i in chosen]).reshape(-1, 3)
         boxes = label_boxes(poses, size)
-        delay = beam_delay(boxes[:, :3], invert(global_from_lidar), self.model.period_s)
+        delay = beam_delay(self.model, boxes[:, :3], invert(global_from_lidar))
         boxes[:, :2] += velocity * delay[:, None]
         points = returns.points.astype(np.float64) @ global_from_lidar[:3, :3].T + global_from_lidar[:3, 3]
         inside, expected = np.zeros(len(boxes), np.int64), np.zeros(len(boxes), np.int64)

@@ -128,6 +128,23 @@ def _speed_limit(points: np.ndarray) -> np.ndarray:
     return limit
 
 
+def rolling_headings(points: np.ndarray, lead: float) -> np.ndarray:
+    """Headings [M], unwrapped, of a vehicle whose reference follows points [M, 2] and whose rear axle, `lead` metres
+    behind that, is pulled after it without ever slipping sideways.
+
+    The pulled point's curve is a tractrix: over a straight step of length h the angle a between heading and step
+    shrinks as tan(a / 2) exp(-h / lead).
+    """
+    step = np.diff(points, axis=0)
+    direction = np.unwrap(np.arctan2(step[:, 1], step[:, 0]))
+    shrink = np.exp(-np.hypot(step[:, 0], step[:, 1]) / lead)
+    headings = np.empty(len(points))
+    headings[0] = direction[0]
+    for k in range(len(step)):
+        headings[k + 1] = direction[k] + 2 * np.arctan(np.tan((headings[k] - direction[k]) / 2) * shrink[k])
+    return headings
+
+
 # A pedestrian's graph: a place is a road's end on one side of it, at the middle of where its crossing is or would be.
 Place = tuple[int, int, int]  # road, end, side (+1 left, -1 right of the road's own direction)
 

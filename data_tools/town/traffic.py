@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from data_tools.town.routes import SPACING, Passage, Path
+from data_tools.town.routes import SPACING, Passage, Path, rolling_headings
 from drive.dynamics.idm import IdmParameters, advance, idm_acceleration
+from drive.geometry.angles import wrap_angle
 
 STEP = 0.1  # seconds
 REACH = 45.0  # metres a driver looks ahead
@@ -26,7 +27,11 @@ DRIVER = IdmParameters()
 @dataclass(frozen=True)
 class Mover:
     """One thing on a path: `half_length` and `half_width` of its box, `axle` half the distance between the two points
-    of it that follow the path exactly, `hold_until` the time before which it stands still."""
+    of it that follow the path exactly, `hold_until` the time before which it stands still.
+
+    `rolls`: the box's centre follows the path instead, and the rear axle, `axle` behind it, never slips sideways: it
+    moves along the heading, as a vehicle's does.
+    """
 
     path: Path
     start: float
@@ -37,6 +42,7 @@ class Mover:
     axle: float
     walks: bool
     hold_until: float = -1e9
+    rolls: bool = False
 
 
 class Fleet:
@@ -51,6 +57,7 @@ class Fleet:
         self.axle = np.array([m.axle for m in movers])
         self.half_length = np.array([m.half_length for m in movers])
         self.half_width = np.array([m.half_width for m in movers])
+        self.rolling = {i: rolling_headings(m.path.points, m.axle) for i, m in enumerate(movers) if m.rolls}
 
     def at(self, along: np.ndarray) -> np.ndarray:
         """Path points [N, 2] of the first N movers at arc lengths [N]."""
@@ -62,11 +69,17 @@ class Fleet:
         return (1 - share) * self.points[rows] + share * self.points[rows + 1]
 
     def pose(self, along: np.ndarray) -> np.ndarray:
-        """Box centres and yaws [N, 3] of the first N: the chord between the two points that follow the path."""
+        """Box centres and yaws [N, 3] of the first N: the chord between the two points that follow the path; of those
+        that roll, the path's point and the heading that the rear axle has been pulled to."""
         axle = self.axle[: len(along)]
         rear, front = self.at(along - axle), self.at(along + axle)
         step = front - rear
-        return np.column_stack([(rear + front) / 2, np.arctan2(step[:, 1], step[:, 0])])
+        poses = np.column_stack([(rear + front) / 2, np.arctan2(step[:, 1], step[:, 0])])
+        for i, headings in self.rolling.items():
+            if i < len(along):
+                poses[i, :2] = self.at(along[: i + 1])[i]
+                poses[i, 2] = wrap_angle(np.interp(along[i] / SPACING, np.arange(len(headings)), headings))
+        return poses
 
     def limit(self, along: np.ndarray) -> np.ndarray:
         count = np.diff(self.first)

@@ -77,6 +77,9 @@ WAYMO_VEHICLE = Vehicle(width=2.332, front=3.993, rear=1.293, wheelbase=2.99, co
 # [recall] Ford Fusion: wheelbase 2.85 m; the logs' own ego box is 4.877 x 2.0 x 1.473 with its mirrors.
 AV2_VEHICLE = Vehicle(width=1.85, front=3.8, rear=1.077, wheelbase=2.85, cog=1.4, height=1.473)
 
+# The synthetic town's own ego (data_tools.town), in logs that it writes itself.
+TOWN_VEHICLE = Vehicle(width=1.73, front=3.34, rear=0.74, wheelbase=2.6, cog=1.3, height=1.56)
+
 
 def _make(log: Log) -> str:
     """Data set whose vehicle recorded a log."""
@@ -87,7 +90,12 @@ def _make(log: Log) -> str:
 def ego_vehicle(log: Log) -> Vehicle:
     """Measures of the vehicle that recorded a log; nuPlan's own where the data set's is not known."""
     make = _make(log)
-    for start, vehicle in (("nuscenes", NUSCENES_VEHICLE), ("waymo", WAYMO_VEHICLE), ("av2", AV2_VEHICLE)):
+    for start, vehicle in (
+        ("nuscenes", NUSCENES_VEHICLE),
+        ("waymo", WAYMO_VEHICLE),
+        ("av2", AV2_VEHICLE),
+        ("town", TOWN_VEHICLE),
+    ):
         if make.startswith(start):
             return vehicle
     return Vehicle()
