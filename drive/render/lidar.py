@@ -154,6 +154,14 @@ def column_poses(model: LidarModel, global_from_start: np.ndarray, global_from_e
     )
 
 
+def beam_delay(model: LidarModel, places: np.ndarray, lidar_from_global: np.ndarray) -> np.ndarray:
+    """Seconds (<= 0) from a sweep's end, at the pose float64 [4, 4], to when the beam met ``places`` [N, 3] global."""
+    local = places @ lidar_from_global[:3, :3].T + lidar_from_global[:3, 3]
+    turned = model.start_azimuth_rad - np.arctan2(local[:, 1], local[:, 0])
+    turned = np.mod(turned if model.clockwise else -turned, 2 * np.pi)
+    return np.asarray((turned / (2 * np.pi) - 1.0) * model.period_s)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _returns(
     distance: np.ndarray, hit: np.ndarray, origin: np.ndarray, along: np.ndarray, up: np.ndarray, time: np.ndarray,

@@ -45,7 +45,7 @@ def test_rows_in_any_order_stand_at_their_poses() -> None:
     assert actors.part_offsets.tolist() == [0, 1, 3, 4]
     np.testing.assert_allclose(actors.global_shapes[:, :3], [[10, 0, 0.2], [20, 5, 0.5], [20, 5, 1.3], [30, 0, 1.2]])
     none = made.actors(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros((0, 2)))
-    assert len(none) == 0 and len(none.parts) == 0
+    assert (len(none), len(none.parts)) == (0, 0)
 
 
 def test_what_is_no_such_file(tmp_path: Path) -> None:
