@@ -219,13 +219,15 @@ def _score_scene(
     return whole, (finished(replace(table, ep=progress_share(table, pdm, reference)), pdm), reference)
 
 
-def windows_scene(
-    scene: Scene, rollouts: Sequence[Rollout], starts: Sequence[Ints], config: PdmConfig, pdm_map: PdmMap | None = None
-) -> PdmScene:
+def windows_scene(scene: Scene, rollouts: Sequence[Rollout], starts: Sequence[Ints], config: PdmConfig) -> PdmScene:
     """The windows of drives in one scene as that many starts: traffic as it moved in each drive, and nobody after its
     end. starts: first steps of each drive's windows. ValueError: a drive with other actors than the scene."""
+    places = np.concatenate([scene.ego[scene.ego_valid, :2], *(r.ego[:, :2] for r in rollouts)])
+    reach = float(np.hypot(scene.vehicle.length, scene.vehicle.width)) + config.road_tolerance_m + 1.0
+    within = np.concatenate([places.min(axis=0) - reach, places.max(axis=0) + reach])
     # Of the start only the map and the route are taken.
-    base = pdm_scene(scene, replace(config, steps=3, traffic_beyond=False), pdm_map=pdm_map)
+    without = replace(config, steps=3, traffic_beyond=False)
+    base = pdm_scene(scene, without, pdm_map=PdmMap.of(scene.map, within))
     boxes, valid, speed = [], [], []
     ahead = np.arange(config.traffic_steps)
     for rollout, own in zip(rollouts, starts, strict=True):

@@ -50,9 +50,16 @@ class Grid(NamedTuple):
     reference: Floats
 
 
-def make_grid(vertices: Floats, ring_offsets: Ints, polygon_offsets: Ints, cell_m: float = CELL_M) -> Grid:
+def make_grid(
+    vertices: Floats,
+    ring_offsets: Ints,
+    polygon_offsets: Ints,
+    cell_m: float = CELL_M,
+    within: Floats | None = None,
+) -> Grid:
     """The grid of polygons in the ragged layout of ops.polygon_queries (even-odd, rings not closed), float64 [M, 2].
 
+    within: float64 [4] x low, y low, x high, y high: only there is it asked; it holds nothing outside.
     ValueError: offsets that do not fit, a vertex that is not finite or beyond 1e9.
     """
     vertices = np.ascontiguousarray(vertices, dtype=np.float64).reshape(-1, 2)
@@ -67,6 +74,9 @@ def make_grid(vertices: Floats, ring_offsets: Ints, polygon_offsets: Ints, cell_
         vertices = np.zeros((1, 2))
         rings, polygons = np.zeros(1, np.int64), np.zeros(len(polygons), np.int64)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
+    if within is not None:
+        low, high = np.maximum(low, within[:2]), np.minimum(high, within[2:])
+        high = np.maximum(high, low)
     cell = max(cell_m, float(np.sqrt(np.prod(high - low + 2 * cell_m) / MOST_CELLS)))
     # Not on round numbers: maps made by hand have their edges there.
     low = low - cell * 0.3819660112501051

@@ -41,21 +41,20 @@ class PdmMap:
     judges_road: bool
 
     @staticmethod
-    def of(scene_map: SceneMap) -> PdmMap:
-        """ValueError: offsets that do not fit, vertices that are not finite."""
+    def of(scene_map: SceneMap, within: Floats | None = None) -> PdmMap:
+        """within: float64 [4] x low, y low, x high, y high, outside of which nobody will ask (a smaller grid).
+
+        ValueError: offsets that do not fit, vertices that are not finite.
+        """
         keep = np.flatnonzero(scene_map.polygon_layer & ~np.uint8(CROSSING))
-        rings = [np.arange(scene_map.polygon_offsets[g], scene_map.polygon_offsets[g + 1]) for g in keep]
-        ring = np.concatenate([*rings, np.zeros(0, np.int64)]).astype(np.int64)
-        parts = [np.arange(scene_map.ring_offsets[r], scene_map.ring_offsets[r + 1]) for r in ring]
-        vertex = np.concatenate([*parts, np.zeros(0, np.int64)]).astype(np.int64)
+        ring, polygon_offsets = _take(scene_map.polygon_offsets, keep)
+        vertex, ring_offsets = _take(scene_map.ring_offsets, ring)
         vertices = np.ascontiguousarray(scene_map.vertices[vertex], dtype=np.float64).reshape(-1, 2)
-        ring_offsets = np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
-        polygon_offsets = np.concatenate([[0], np.cumsum([len(r) for r in rings])]).astype(np.int64)
-        bounds = np.empty((len(keep), 4))
-        for g in range(len(keep)):
-            own = vertices[ring_offsets[polygon_offsets[g]] : ring_offsets[polygon_offsets[g + 1]]]
-            bounds[g, :2] = own.min(axis=0, initial=np.inf)
-            bounds[g, 2:] = own.max(axis=0, initial=-np.inf)
+        bounds = np.tile([np.inf, np.inf, -np.inf, -np.inf], (len(keep), 1))
+        owner = np.repeat(np.arange(len(keep)), np.diff(ring_offsets[polygon_offsets]))
+        for axis in (0, 1):
+            np.minimum.at(bounds[:, axis], owner, vertices[:, axis])
+            np.maximum.at(bounds[:, axis + 2], owner, vertices[:, axis])
         return PdmMap(
             vertices=vertices,
             rings=ring_offsets,
@@ -63,9 +62,16 @@ class PdmMap:
             layer=np.ascontiguousarray(scene_map.polygon_layer[keep], dtype=np.uint8),
             lane=np.ascontiguousarray(scene_map.polygon_lane[keep], dtype=np.int64),
             bounds=bounds,
-            grid=make_grid(vertices, ring_offsets, polygon_offsets),
+            grid=make_grid(vertices, ring_offsets, polygon_offsets, within=within),
             judges_road=scene_map.drivable_from in ("polygons", "polygons and buffered centre lines"),
         )
+
+
+def _take(offsets: Ints, rows: Ints) -> tuple[Ints, Ints]:
+    """(indices of what ragged rows hold, one row after the other; their offsets)."""
+    counts = np.asarray(offsets[rows + 1] - offsets[rows], dtype=np.int64)
+    kept = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return np.arange(kept[-1]) + np.repeat(offsets[rows] - kept[:-1], counts), kept
 
 
 @dataclass(frozen=True)

@@ -104,18 +104,24 @@ def even_odd(point: np.ndarray, polygon: list[np.ndarray]) -> bool:
     return odd
 
 
-@pytest.mark.parametrize("cell", [0.7, 2.0, 50.0])
-def test_grid_finds_what_all_edges_find(cell: float) -> None:
+@pytest.mark.parametrize(("cell", "share"), [(0.7, 1.0), (2.0, 1.0), (50.0, 1.0), (2.0, 0.5), (7.0, 0.3)])
+def test_grid_finds_what_all_edges_find(cell: float, share: float) -> None:
+    """share: of the map's width and height, in its middle, about which alone the grid is told."""
     world, rng = make_world(3), np.random.default_rng(0)
     polygons = [*world.polygons, [np.array([[0, 0], [40, 1], [3, 5], [38, 9], [0, 10.0]])]]  # a thin, notched one
     rings = [ring for polygon in polygons for ring in polygon]
     vertices = np.concatenate(rings)
-    grid = make_grid(vertices, np.cumsum([0, *map(len, rings)]), np.cumsum([0, *map(len, polygons)]), cell)
+    low, high = vertices.min(axis=0) - 5, vertices.max(axis=0) + 5
+    margin = (high - low) * (1 - share) / 2
+    within = np.concatenate([low + margin, high - margin])
+    offsets = np.cumsum([0, *map(len, rings)]), np.cumsum([0, *map(len, polygons)])
+    grid = make_grid(vertices, *offsets, cell, within=None if share == 1 else within)
     points = np.concatenate([
-        rng.uniform(vertices.min(axis=0) - 5, vertices.max(axis=0) + 5, (300, 2)),
+        rng.uniform(low, high, (300, 2)),
         vertices[rng.integers(0, len(vertices), 300)] + rng.normal(0, 0.3, (300, 2)),
         rng.uniform([0, 0], [40, 10], (100, 2)),
     ])  # fmt: skip
+    points = points[((points >= within[:2]) & (points <= within[2:])).all(axis=1)]
     inside = 0
     for point in points:
         number = cell_of(*point, grid)
@@ -123,7 +129,7 @@ def test_grid_finds_what_all_edges_find(cell: float) -> None:
         found = {int(grid.polygon[e]) for e in entries if entry_holds(*point, number, e, grid)}
         assert found == {g for g, polygon in enumerate(polygons) if even_odd(point, polygon)}
         inside += len(found)
-    assert inside > 500
+    assert inside > (500 if share == 1 else 50)
 
 
 def test_edge_within() -> None:
