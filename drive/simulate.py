@@ -19,12 +19,17 @@ from drive.logs.store import Log
 from drive.plans.by_name import find_planner
 from drive.rollouts.config import SimulationConfig
 from drive.rollouts.filters import SceneFilter
-from drive.rollouts.many import Drives, SceneSpec, SimulationWork, drive_all
+from drive.rollouts.many import Drives, SceneSpec, Sensing, SimulationWork, drive_all
 from drive.rollouts.rollout import ENDS, Rollout
 from drive.rollouts.rollout_file import write_rollouts
 from drive.rollouts.run_folder import ROLLOUTS, SUMMARY, scene_entry
+from drive.rollouts.sensor_loop import SensorConfig, Spent, driven_name
 from drive.samples.frame_dataset import find_logs
+from drive.samples.scene import STEP_S
 from drive.samples.scene_load import SceneConfig, scene_starts
+from drive.tracks.sequence import join_sets, write_tracks
+
+TRACKS = "tracks.arrow"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,18 @@ class SimulateArguments:
     """Processes."""
     batch: int = 32
     """Scenes side by side in a process."""
+    sensors: str = ""
+    """Folder of a detector's run: every planner drives a second time, as <planner>_sensors, told only what this
+    detector and --tracker make of lidar sweeps that are rendered from the simulated state (logs of the synthetic town);
+    true: of the true boxes, so that the tracker alone errs."""
+    tracker: str = "configs.town_sensor_loop"
+    """With --sensors: a recipe of `drive track`."""
+    cameras: bool = False
+    """With --sensors: keep what the cameras see, too (OUT/<planner>_sensors/cameras)."""
+    device: str = "cpu"
+    """With --sensors: torch device of the detector."""
+    sensing: SensorConfig = field(default_factory=SensorConfig)
+    """With --sensors: what is rendered when, and which tracks planners are shown."""
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     keep: SceneFilter = field(default_factory=SceneFilter)
     """Which scenes to drive in."""
@@ -101,8 +118,11 @@ def simulate_command(argv: Sequence[str]) -> int:
     # A plan's 4 s after the drive's last instant are the scene's too: who scores needs them.
     future = None if arguments.seconds is None else arguments.seconds + 5.0
     scene = SceneConfig(future_s=future, ego=arguments.ego)
-    for given, name in planners.items():
-        work = SimulationWork(given, simulation, scene, arguments.keep)
+    works = [SimulationWork(given, simulation, scene, arguments.keep) for given in planners]
+    if arguments.sensors:
+        works = [w for work in works for w in (work, replace(work, sensing=_sensing(arguments, simulation, work)))]
+    for work in works:
+        name = work.name
         drives = _drive(work, specs, arguments, name)
         rollouts = sorted((r for d in drives for r in d.rollouts), key=lambda r: r.scene)
         folder = arguments.out / name
@@ -110,6 +130,9 @@ def simulate_command(argv: Sequence[str]) -> int:
         write_rollouts(folder / ROLLOUTS, rollouts)
         left_out = sorted(pair for d in drives for pair in d.left_out)
         results[name] = summary(rollouts) | {"left_out": [{"scene": s, "why": why} for s, why in left_out]}
+        if work.sensing is not None:
+            write_tracks(folder / TRACKS, join_sets([t for d in drives for t in d.tracks]))
+            results[name]["sensors"] = spent_on([d.spent for d in drives], results[name]["seconds_driven"])
         failed += [r for r in rollouts if r.failed]
         _print(console, name, results[name])
     again = scene_entry(scene, {spec.log.name: spec.log for spec in specs})
@@ -124,6 +147,33 @@ def simulate_command(argv: Sequence[str]) -> int:
             f"failed: {rollout.planner} in {rollout.scene}: {rollout.failure}", highlight=False, soft_wrap=True
         )
     return 1 if failed else 0
+
+
+def _sensing(arguments: SimulateArguments, simulation: SimulationConfig, work: SimulationWork) -> Sensing:
+    """UserError: what is named is no detector or no tracker, or does not fit the rest of the command."""
+    from drive.sensor_run import SensorRun  # it loads torch
+
+    if arguments.ego:
+        raise UserError("--ego", "the sensors are mounted on the recording vehicle", "leave --ego or --sensors out")
+    if round(simulation.replan_s / STEP_S) % arguments.sensing.every:
+        period = arguments.sensing.period_s
+        what = f"every plan ({simulation.replan_s:g} s) wants a look at its instant, looks come every {period:g} s"
+        raise UserError("--sensing.period-s", what, "give a period that divides --simulation.replan-s")
+    images = arguments.out / driven_name(work.name, True) / "cameras" if arguments.cameras else None
+    run = SensorRun(arguments.sensors, arguments.tracker, arguments.sensing, images, arguments.device)
+    run.suite({})  # what is wrong is said before anything is driven
+    return run
+
+
+def spent_on(parts: Sequence[Spent | None], seconds_driven: float) -> dict[str, float | int]:
+    """Seconds of work by kind, and all of them a simulated second."""
+    total = Spent()
+    for part in parts:
+        if part is not None:
+            total.add(part)
+    work = total.render_s + total.detect_s + total.track_s + total.camera_s
+    figures = {name: round(value, 3) for name, value in asdict(total).items()}
+    return figures | {"seconds_a_driven_second": round(work / max(seconds_driven, 0.1), 4)}
 
 
 def _drive(work: SimulationWork, specs: Sequence[SceneSpec], arguments: SimulateArguments, name: str) -> list[Drives]:

@@ -25,7 +25,7 @@ STAGES = (
     "scores",
 )
 # May import any stage, imported by none.
-TOP = {"train", "view", "cli", "experiment", "doctor", "detect", "plan", "runs", "simulate"}
+TOP = {"train", "view", "cli", "experiment", "doctor", "detect", "plan", "runs", "sensor_run", "simulate"}
 OURS = ("drive", "ops", "configs", "data_tools", "tests", "benchmarks")
 WITHOUT_TORCH = ("drive/geometry", "drive/dynamics", "drive/render", "drive/logs", "data_tools")
 

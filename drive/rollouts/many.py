@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 from drive.errors import UserError
 from drive.logs.store import Log
@@ -17,10 +18,13 @@ from drive.plans.planner import Planner
 from drive.rollouts.config import SimulationConfig
 from drive.rollouts.filters import SceneFilter
 from drive.rollouts.rollout import Rollout, not_simulated
+from drive.rollouts.sensor_loop import SensorSuite, Spent, driven_name
+from drive.rollouts.sensor_rig import SensorRig
 from drive.rollouts.simulate import simulate
 from drive.samples.scene import Scene
 from drive.samples.scene_load import SceneConfig, load_scene
 from drive.samples.workers import end_with_parent
+from drive.tracks.sequence import TrackSet
 
 KILLED = "the simulating process died (out of memory? a crash of the planner?)"
 
@@ -44,6 +48,18 @@ class Drives:
 
     rollouts: tuple[Rollout, ...]
     left_out: tuple[tuple[str, str], ...] = ()
+    tracks: tuple[TrackSet, ...] = ()
+    """With sensors: what was perceived."""
+    spent: Spent | None = None
+    """With sensors: on what."""
+
+
+class Sensing(Protocol):
+    """Makes the sensors of a batch; pickles (``drive.sensor_run.SensorRun`` is one)."""
+
+    def suite(self, rigs: Mapping[str, SensorRig]) -> SensorSuite:
+        """Sensors for scenes of these logs."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,31 +68,46 @@ class SimulationWork:
 
     Attributes:
         planner: as the command line names it (drive.plans.by_name).
+        sensing: perception in place of the true boxes.
     """
 
     planner: str
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     scene: SceneConfig = field(default_factory=SceneConfig)
     filter: SceneFilter = field(default_factory=SceneFilter)
+    sensing: Sensing | None = None
+
+    @property
+    def name(self) -> str:
+        """How results name the planner."""
+        return driven_name(_planner(self.planner).name, self.sensing is not None)
 
     def __call__(self, specs: Sequence[SceneSpec]) -> Drives:
         planner = _planner(self.planner)
         scenes: list[Scene] = []
         broken: dict[str, Rollout] = {}
         left_out = []
+        rigs: dict[str, SensorRig] = {}
         for spec in specs:
             try:
                 scene = load_scene(_log(spec.log), spec.start, self.scene)
+                if self.sensing is not None:
+                    rigs[scene.log] = _rig(spec.log)
+                    rigs[scene.log].require(scene)
             except UserError as error:
                 said = f"{error.what}; {error.mend}" if error.place == spec.name else str(error)
-                broken[spec.name] = not_simulated(spec.name, spec.log.name, planner.name, said)
+                broken[spec.name] = not_simulated(spec.name, spec.log.name, self.name, said)
                 continue
             if why := self.filter.refuses(scene):
                 left_out.append((scene.name, why))
             else:
                 scenes.append(scene)
-        driven = {r.scene: r for r in simulate(scenes, planner, self.simulation)} | broken
-        return Drives(tuple(driven[s.name] for s in specs if s.name in driven), tuple(left_out))
+        suite = self.sensing.suite(rigs) if self.sensing is not None and scenes else None
+        driven = {r.scene: r for r in simulate(scenes, planner, self.simulation, suite)} | broken
+        rollouts = tuple(driven[s.name] for s in specs if s.name in driven)
+        if suite is None:
+            return Drives(rollouts, tuple(left_out))
+        return Drives(rollouts, tuple(left_out), tuple(suite.seen), suite.spent)
 
 
 @lru_cache(maxsize=1)
@@ -87,6 +118,11 @@ def _planner(name: str) -> Planner:
 @lru_cache(maxsize=2)
 def _log(path: Path) -> Log:
     return Log.open(path)
+
+
+@lru_cache(maxsize=4)
+def _rig(path: Path) -> SensorRig:
+    return SensorRig.of(_log(path))
 
 
 def drive_all(work: SimulationWork, specs: Sequence[SceneSpec], *, jobs: int = 1, batch: int = 32) -> Iterator[Drives]:
@@ -117,7 +153,6 @@ def drive_all(work: SimulationWork, specs: Sequence[SceneSpec], *, jobs: int = 1
             except BrokenProcessPool:
                 lost = [spec for specs in flying.values() for spec in specs]
                 if single:
-                    name = _planner(work.planner).name
-                    yield Drives(tuple(not_simulated(s.name, s.log.name, name, KILLED) for s in lost))
+                    yield Drives(tuple(not_simulated(s.name, s.log.name, work.name, KILLED) for s in lost))
                 else:
                     alone += [[spec] for spec in lost]

@@ -21,6 +21,7 @@ from drive.rollouts.config import SimulationConfig
 from drive.rollouts.history import History
 from drive.rollouts.infractions import Watch, infractions_of
 from drive.rollouts.rollout import PlanRecord, Rollout
+from drive.rollouts.sensor_loop import SensorSuite, driven_name
 from drive.rollouts.state import State, World, build_world, start_state
 from drive.samples.scene import AX, AY, HEADING, STEERING, STEP_S, VX, YAW_RATE, Scene, X, Y
 
@@ -81,12 +82,20 @@ def _perfect(world: World, state: State, reference: Reference, at: np.ndarray) -
     return ego
 
 
-def simulate(scenes: Sequence[Scene], planner: Planner, config: SimulationConfig | None = None) -> list[Rollout]:
-    """One drive a scene, side by side. A planner that fails in one scene ends that drive alone: its rollout says so."""
+def simulate(
+    scenes: Sequence[Scene],
+    planner: Planner,
+    config: SimulationConfig | None = None,
+    sensors: SensorSuite | None = None,
+) -> list[Rollout]:
+    """One drive a scene, side by side. A planner that fails in one scene ends that drive alone: its rollout says so.
+
+    With ``sensors`` the planner is told of the others what these perceive, instead of the true boxes. ValueError: its
+    looks and the planner's do not fall together.
+    """
     if not scenes:
         return []
-    config = config or SimulationConfig()
-    return _Drives(scenes, planner, config).run()
+    return _Drives(scenes, planner, config or SimulationConfig(), sensors).run()
 
 
 def rerun(scene: Scene, planner: Planner, config: SimulationConfig | None = None) -> Rollout:
@@ -97,12 +106,19 @@ def rerun(scene: Scene, planner: Planner, config: SimulationConfig | None = None
 class _Drives:
     """The loop and its books. The world, the states and `step` know nothing of planners."""
 
-    def __init__(self, scenes: Sequence[Scene], planner: Planner, config: SimulationConfig) -> None:
-        self.config, self.name = config, planner.name
+    def __init__(
+        self, scenes: Sequence[Scene], planner: Planner, config: SimulationConfig, sensors: SensorSuite | None
+    ) -> None:
+        self.config, self.name = config, driven_name(planner.name, sensors is not None)
+        self.every = max(1, round(config.replan_s / STEP_S))
+        if sensors is not None and self.every % sensors.config.every:
+            raise ValueError(f"plans every {config.replan_s:g} s, but looks every {sensors.config.period_s:g} s")
         self.world = build_world(scenes, config)
         self.state = start_state(self.world)
         self.watch = Watch.of(self.world)
         self.history = History(self.world)
+        self.sensors = sensors
+        self.perceived = None if sensors is None else sensors.begin(scenes, self.history)
         self.caller = Caller(config.time_limit_s)
         count = len(scenes)
         self.active = np.ones(count, bool)
@@ -129,7 +145,6 @@ class _Drives:
 
     def run(self) -> list[Rollout]:
         """All drives to their ends."""
-        every = max(1, round(self.config.replan_s / STEP_S))
         present = np.ones_like(self.state.valid)
         try:
             self._look(present)
@@ -137,7 +152,9 @@ class _Drives:
                 self.active &= self.world.steps > k
                 if not self.active.any():
                     break
-                if k % every == 0:
+                if self.perceived is not None:
+                    self.perceived.look(np.flatnonzero(self.active).tolist(), k)
+                if k % self.every == 0:
                     self._plan(k)
                 self._put_in_force(k)
                 before = self.state
@@ -149,11 +166,15 @@ class _Drives:
                 self._look(before.valid)
         finally:
             self.caller.close()
+        if self.sensors is not None and self.perceived is not None:
+            self.sensors.seen.append(self.perceived.tracks())
         return [self._rollout(s) for s in range(len(self.world.scenes))]
 
     def _plan(self, k: int) -> None:
         asked = [int(s) for s in np.flatnonzero(self.active)]
         observations = [self.history.observe(s, k) for s in asked]
+        if self.perceived is not None:
+            observations = [self.perceived.observe(s, k, o) for s, o in zip(asked, observations, strict=True)]
         planners = [p for s in asked if (p := self.planners[s]) is not None]
         for s, observation, answer in zip(asked, observations, ask(self.caller, planners, observations), strict=True):
             if answer.plan is None:

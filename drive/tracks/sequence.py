@@ -87,17 +87,44 @@ def _frames(
 ) -> Iterator[FrameDetections]:
     for index, f in rows:
         mine = slice(found.offsets[f], found.offsets[f + 1])
-        labels, scores = label[found.labels[mine]], found.scores[mine].astype(np.float64)
-        kept = labels >= 0
-        if min_score is not None:
-            kept &= scores >= min_score
         frame = log.frame(index)
-        valid = found.velocity_valid[mine][kept]
-        boxes = transform_boxes(frame.global_from_ego, found.boxes[mine][kept])
-        boxes[~valid, 7:9] = 0.0
-        ego = np.append(frame.global_from_ego[:3, 3], yaw_of_matrix(frame.global_from_ego))
-        features = found.features[mine][kept]
-        yield FrameDetections(frame.timestamp_ns, boxes, valid, scores[kept], labels[kept], features, ego)
+        yield placed_detections(
+            frame.timestamp_ns,
+            frame.global_from_ego,
+            found.boxes[mine],
+            found.velocity_valid[mine],
+            found.scores[mine].astype(np.float64),
+            label[found.labels[mine]],
+            found.features[mine],
+            min_score,
+        )
+
+
+def placed_detections(
+    timestamp_ns: int,
+    fixed_from_ego: np.ndarray,
+    boxes: np.ndarray,
+    velocity_valid: np.ndarray,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    features: np.ndarray,
+    min_score: float | None,
+) -> FrameDetections:
+    """One frame of a tracker: a frame's detections moved from the ego frame to the fixed one.
+
+    Args:
+        fixed_from_ego: float64 [4, 4].
+        boxes: [N, 9], ego frame; the other columns are those of ``FrameDetections``.
+        labels: int64 [N], the tracker's; those below 0 are left out, as are scores below ``min_score``.
+    """
+    kept = labels >= 0
+    if min_score is not None:
+        kept &= scores >= min_score
+    valid = velocity_valid[kept]
+    moved = transform_boxes(fixed_from_ego, boxes[kept])
+    moved[~valid, 7:9] = 0.0
+    ego = np.append(fixed_from_ego[:3, 3], yaw_of_matrix(fixed_from_ego))
+    return FrameDetections(timestamp_ns, moved, valid, scores[kept], labels[kept], features[kept], ego)
 
 
 def run_tracker(tracker: Tracker[Any], frames: Iterable[FrameDetections]) -> list[TrackedFrame]:
