@@ -29,10 +29,10 @@ _SLACK_S = 1e-3  # stamps are not exact multiples of a period
 
 
 class SttTracker:
-    """A trained network as ``drive.tracks.track.Tracker``. It computes on the CPU."""
+    """A trained network as ``drive.tracks.track.Tracker``. It computes on the CPU, with the weights that it has now."""
 
     def __init__(self, network: Stt) -> None:
-        self.network = network.cpu().eval()
+        self.network = network.cpu().eval().prepared()
         self.config = network.config
         self.class_names = network.config.class_names
 

@@ -85,6 +85,32 @@ def test_short_cuts_change_no_number() -> None:
     torch.testing.assert_close(pair.scored(pair(query, tokens), head), head(long)[..., 0], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("tracks", "near", "alone"), [(0, 0, 0), (0, 0, 3), (2, 0, 0), (1, 3, 4), (9, 5, 40)])
+def test_prepared_for_tracking_it_says_the_same(tracks: int, near: int, alone: int) -> None:
+    """Random norms too, and buffers that hold the numbers of a larger call; one track without any detection."""
+    torch.manual_seed(1)
+    net, channels = network(small()), HISTORY.channels
+    for weight in net.parameters():
+        if weight.ndim == 1:
+            torch.nn.init.normal_(weight, mean=float(weight.detach().mean()), std=0.3)
+    there, close = torch.rand(tracks, 4) < 0.6, torch.rand(tracks, near) < 0.6
+    there[:, 0], close[:1] = True, False
+    x = TrackInputs(
+        torch.randn(tracks, 4, channels), -torch.rand(tracks, 4), there, torch.randn(tracks, near, channels), close,
+        torch.randn(alone, channels),
+    )  # fmt: skip
+    choice = torch.where(close.any(dim=1), 1 + close.float().argmax(dim=1), 0) if near else torch.zeros(tracks).long()
+    with torch.inference_mode():
+        prepared = net.prepared()
+        large = torch.randn(60, 4, channels), torch.zeros(60, 4), torch.ones(60, 4, dtype=torch.bool)
+        prepared.associate(TrackInputs(*large, torch.full((60, 5, channels), 1e6), large[2][:, [0] * 5], x.alone))
+        association, pairs = net.associate(x), prepared.associate(x)
+        torch.testing.assert_close(pairs.logits, association.logits, rtol=1e-5, atol=1e-6)
+        for mine, wanted in zip(prepared.estimate(pairs, choice), net.estimate(association, choice), strict=True):
+            torch.testing.assert_close(mine, wanted, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(prepared.newborn(x.alone), net.newborn(x.alone), rtol=1e-5, atol=1e-6)
+
+
 def test_every_weight_learns(batch: TrackBatch) -> None:
     net = network(small()).train()
     losses = net.losses(net(batch), batch)

@@ -47,6 +47,9 @@ class Sure:
     def eval(self) -> Sure:
         return self
 
+    def prepared(self) -> Sure:
+        return self
+
     def associate(self, x: Any) -> Association:
         n, k = x.nearby_valid.shape
         logits = torch.cat([torch.zeros(n, 1), 10.0 - torch.arange(k).float().expand(n, k)], dim=1)
