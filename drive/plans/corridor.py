@@ -96,22 +96,36 @@ def nearest_ahead(path, along, front, width, reach, boxes, there, own):  # type:
     """
     pieces = int(np.ceil(reach / PIECE_M))
     gap, found, way = np.inf, -1, 0.0
+    first = _segment_of(along, front, 0)
+    # Around all of the stretch that is looked at: most boxes of a large scene are nowhere near it.
     x0, y0, _ = place_on(path, along, front)
+    x1, y1, _ = place_on(path, along, front + reach)
+    low_x, high_x, low_y, high_y = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
+    k = first + 1
+    while k < path.shape[0] and along[k] < front + reach:
+        low_x, high_x = min(low_x, path[k, 0]), max(high_x, path[k, 0])
+        low_y, high_y = min(low_y, path[k, 1]), max(high_y, path[k, 1])
+        k += 1
     for a in range(boxes.shape[0]):
         if not there[a] or a == own:
             continue
         x, y, length, wide, heading = boxes[a, 0], boxes[a, 1], boxes[a, 2], boxes[a, 3], boxes[a, 4]
         radius = 0.5 * np.sqrt(length * length + wide * wide) + 0.5 * width + PIECE_M
-        if (x - x0) ** 2 + (y - y0) ** 2 > (reach + radius) ** 2:
+        if x < low_x - radius or x > high_x + radius or y < low_y - radius or y > high_y + radius:
             continue
-        k = 0
+        k, at_segment = 0, first
         while k < pieces and k * PIECE_M < gap:
-            px, py, ph = place_on(path, along, front + (k + 0.5) * PIECE_M)
+            s = front + (k + 0.5) * PIECE_M
+            at_segment = _segment_of(along, s, at_segment)
+            dx, dy = path[at_segment + 1, 0] - path[at_segment, 0], path[at_segment + 1, 1] - path[at_segment, 1]
+            share = (s - along[at_segment]) / max(along[at_segment + 1] - along[at_segment], 1e-9)
+            px, py = path[at_segment, 0] + share * dx, path[at_segment, 1] + share * dy
             away = np.sqrt((x - px) ** 2 + (y - py) ** 2)
             if away > radius:
                 # A path cannot come nearer faster than it is long.
                 k += max(1, int((away - radius) / PIECE_M))
                 continue
+            ph = np.arctan2(dy, dx)
             if boxes_touch(px, py, PIECE_M, width, ph, x, y, length, wide, heading):
                 c, s = np.cos(ph), np.sin(ph)
                 turn = heading - ph
@@ -124,6 +138,16 @@ def nearest_ahead(path, along, front, width, reach, boxes, there, own):  # type:
                 break
             k += 1
     return gap, found, way
+
+
+@njit(cache=True, nogil=True)
+def _segment_of(along, s, k):  # type: ignore[no-untyped-def]
+    """Segment of a path that arc length s lies on (`place_on`'s), looked for from segment k on: s only grows."""
+    if k == 0:
+        return min(max(np.searchsorted(along, s) - 1, 0), along.size - 2)
+    while k < along.size - 2 and along[k + 1] < s:
+        k += 1
+    return k
 
 
 @njit(cache=True, nogil=True)

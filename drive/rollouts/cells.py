@@ -50,6 +50,30 @@ def grid_of(bounds):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def clear_rings(starts, columns, rows):  # type: ignore[no-untyped-def]
+    """int16 beside `starts` [columns * rows + 1]: how many rings of cells around a cell hold nothing (0: it holds
+    something itself; as many as there are where all is empty). Two sweeps of the chessboard distance."""
+    most = min(max(columns, rows), 32767)
+    clear = np.full(starts.size, most, np.int16)
+    for sweep in range(2):
+        for n in range(rows * columns):
+            c = n if sweep == 0 else rows * columns - 1 - n
+            i, j = c % columns, c // columns
+            if starts[c + 1] > starts[c]:
+                clear[c] = 0
+                continue
+            back = -1 if sweep == 0 else 1
+            best = clear[c]
+            if 0 <= i + back < columns:
+                best = min(best, clear[c + back] + 1)
+            if 0 <= j + back < rows:
+                for k in range(max(i - 1, 0), min(i + 1, columns - 1) + 1):
+                    best = min(best, clear[(j + back) * columns + k] + 1)
+            clear[c] = best
+    return clear
+
+
+@njit(cache=True, nogil=True)
 def bounds_of(vertices, rings, polygons):  # type: ignore[no-untyped-def]
     """Boxes [G, 4] around polygons."""
     out = np.empty((polygons.size - 1, 4))

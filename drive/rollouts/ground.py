@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from drive.rollouts.cells import bounds_of, cell_of, gap2, grid_of
+from drive.rollouts.cells import bounds_of, cell_of, clear_rings, gap2, grid_of
 from drive.samples.scene import CONNECTOR, LANE, ON_ROAD, Scene, SceneMap
 from ops.polygon_queries.cpu import inside
 
@@ -43,6 +43,7 @@ class Ground(NamedTuple):
     edge_starts_at: np.ndarray
     edge_starts: np.ndarray
     edge_members: np.ndarray
+    edge_clear: np.ndarray  # int16, beside edge_starts: rings of cells around a cell in which there is no segment
 
 
 def ground_of(scenes: Sequence[Scene]) -> Ground:
@@ -56,6 +57,7 @@ def ground_of(scenes: Sequence[Scene]) -> Ground:
     edge_place: list[np.ndarray] = []
     edge_starts: list[np.ndarray] = []
     edge_members: list[np.ndarray] = []
+    edge_clear: list[np.ndarray] = []
     ring_count = polygon_count = segment_count = 0
     for m, first in zip(maps, rings, strict=False):
         ring_parts.append(m.ring_offsets[:-1] + first)
@@ -70,6 +72,7 @@ def ground_of(scenes: Sequence[Scene]) -> Ground:
         cells = _cells(np.concatenate([low, high], axis=1), segment_count)
         for own, kept in zip(cells, (edge_place, edge_starts, edge_members), strict=True):
             kept.append(own)
+        edge_clear.append(clear_rings(cells[1], int(cells[0][3]), int(cells[0][4])))
         edges.append((segments, *(np.where(n >= 0, n + segment_count, -1) for n in (before, after))))
         ring_count += len(m.ring_offsets) - 1
         polygon_count += len(m.polygon_layer)
@@ -96,6 +99,7 @@ def ground_of(scenes: Sequence[Scene]) -> Ground:
         edge_starts_at=edge_starts_at,
         edge_starts=edge_starts_flat,
         edge_members=_joined(edge_members, (0,)).astype(np.int64),
+        edge_clear=_joined(edge_clear, (0,)).astype(np.int16),
     )
 
 
@@ -189,36 +193,58 @@ def _off_polygons(ground, s, x, y):  # type: ignore[no-untyped-def]
 def _off_edges(ground, s, x, y, z):  # type: ignore[no-untyped-def]
     """The nearest segment by 3-D distance with heights stretched, then its 2-D distance: right of it is off the road.
 
-    Rings of cells are looked at until none can be nearer: a 3-D distance is never below the 2-D one.
+    Rings of cells are looked at until none can be nearer: a 3-D distance is never below the 2-D one. Elements are read
+    one by one: a view of a row costs more than the arithmetic on it.
     """
-    place, base = ground.edge_place[s], ground.edge_starts_at[s]
-    nx, ny, size = int(place[3]), int(place[4]), place[2]
-    ci, cj = cell_of(x, place[0], size, nx), cell_of(y, place[1], size, ny)
-    ix, iy = min(max(x, place[0]), place[0] + nx * size), min(max(y, place[1]), place[1] + ny * size)
+    base, nx, ny = ground.edge_starts_at[s], int(ground.edge_place[s, 3]), int(ground.edge_place[s, 4])
+    left_x, low_y, size = ground.edge_place[s, 0], ground.edge_place[s, 1], ground.edge_place[s, 2]
+    ci, cj = cell_of(x, left_x, size, nx), cell_of(y, low_y, size, ny)
+    ix, iy = min(max(x, left_x), left_x + nx * size), min(max(y, low_y), low_y + ny * size)
     outside = (x - ix) ** 2 + (y - iy) ** 2
+    # From the place (the nearest one within the grid) to the nearest side of its cell.
+    inner = min(ix - left_x - ci * size, left_x + (ci + 1) * size - ix)
+    inner = max(min(inner, iy - low_y - cj * size, low_y + (cj + 1) * size - iy), 0.0)
+    starts, members, segments = ground.edge_starts, ground.edge_members, ground.segments
     best, found, at = np.inf, -1, 0.0
-    for ring in range(max(nx, ny)):
-        away = max(ring - 1, 0) * size
-        if best < outside + away * away:
+    for ring in range(ground.edge_clear[base + cj * nx + ci], max(nx, ny)):
+        away = inner + (ring - 1) * size
+        if ring > 0 and best < outside + away * away:
             break
         for j in range(max(cj - ring, 0), min(cj + ring, ny - 1) + 1):
             rim = j == cj - ring or j == cj + ring
             for i in range(ci - ring, ci + ring + 1, 1 if rim or ring == 0 else 2 * ring):
                 if i < 0 or i >= nx:
                     continue
-                for k in range(ground.edge_starts[base + j * nx + i], ground.edge_starts[base + j * nx + i + 1]):
-                    e = ground.edge_members[k]
-                    gap, share = _gap_3d(ground.segments[e], x, y, z)
+                # How far this cell is at least: most of a ring is too far once something is found.
+                px, py = left_x + i * size, low_y + j * size
+                px, py = max(px - x, x - px - size, 0.0), max(py - y, y - py - size, 0.0)
+                if found >= 0 and px * px + py * py > best:
+                    continue
+                cell = base + j * nx + i
+                for k in range(starts[cell], starts[cell + 1]):
+                    e = members[k]
+                    x0, y0, z0 = segments[e, 0], segments[e, 1], segments[e, 2]
+                    dx, dy, dz = segments[e, 3] - x0, segments[e, 4] - y0, Z_WEIGHT * (segments[e, 5] - z0)
+                    ox, oy, oz = x - x0, y - y0, Z_WEIGHT * (z - z0)
+                    share = (ox * dx + oy * dy + oz * dz) / max(dx * dx + dy * dy + dz * dz, 1e-18)
+                    share = min(max(share, 0.0), 1.0)
+                    gap = (ox - share * dx) ** 2 + (oy - share * dy) ** 2 + (oz - share * dz) ** 2
                     if gap < best:
                         best, found, at = gap, e, share
     if found < 0:
         return 0.0
-    q = ground.segments[found]
+    return _beside(segments, ground.before, ground.after, found, at, x, y)
+
+
+@njit(cache=True, nogil=True)
+def _beside(segments, before, after, found, at, x, y):  # type: ignore[no-untyped-def]
+    """Signed 2-D distance to segment `found`, to whose share `at` the place is nearest: negative left of it."""
+    q = segments[found]
     gx, gy = x - (q[0] + at * (q[3] - q[0])), y - (q[1] + at * (q[4] - q[1]))
     left = _left_of(q, x, y)
-    other = ground.before[found] if at <= 0.0 else ground.after[found] if at >= 1.0 else -1
+    other = before[found] if at <= 0.0 else after[found] if at >= 1.0 else -1
     if other >= 0:
-        o = ground.segments[other]
+        o = segments[other]
         # At a corner both segments are asked: road that turns left around it must be left of both, else of either.
         cross = (q[3] - q[0]) * (o[4] - o[1]) - (q[4] - q[1]) * (o[3] - o[0])
         turns_left = cross < 0 if at <= 0.0 else cross > 0
@@ -230,14 +256,6 @@ def _off_edges(ground, s, x, y, z):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _left_of(q, x, y):  # type: ignore[no-untyped-def]
     return (q[3] - q[0]) * (y - q[1]) - (q[4] - q[1]) * (x - q[0]) >= 0
-
-
-@njit(cache=True, nogil=True)
-def _gap_3d(q, x, y, z):  # type: ignore[no-untyped-def]
-    dx, dy, dz = q[3] - q[0], q[4] - q[1], Z_WEIGHT * (q[5] - q[2])
-    ox, oy, oz = x - q[0], y - q[1], Z_WEIGHT * (z - q[2])
-    share = min(max((ox * dx + oy * dy + oz * dz) / max(dx * dx + dy * dy + dz * dz, 1e-18), 0.0), 1.0)
-    return (ox - share * dx) ** 2 + (oy - share * dy) ** 2 + (oz - share * dz) ** 2, share
 
 
 @njit(cache=True, nogil=True)

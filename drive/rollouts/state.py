@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from drive.plans.corridor import project
 from drive.plans.planner import HISTORY
@@ -27,6 +28,7 @@ class Recording(NamedTuple):
     box: np.ndarray  # float64 [S, A, H + N, 5]
     velocity: np.ndarray  # float64 [S, A, H + N, 2]
     valid: np.ndarray  # bool [S, A, H + N]
+    ground_z: np.ndarray  # float64 [S, A, H + N] global
 
 
 class Paths(NamedTuple):
@@ -141,14 +143,17 @@ def start_state(world: World) -> State:
 def _recording(scenes: Sequence[Scene], most: int, count: int) -> Recording:
     shape = (len(scenes), most, HISTORY + count)
     box, velocity, valid = np.zeros((*shape, 5)), np.zeros((*shape, 2)), np.zeros(shape, bool)
+    ground_z = np.zeros(shape)
     for i, scene in enumerate(scenes):
         first = scene.now - (HISTORY - 1)
         have = slice(max(first, 0), min(scene.now + count + 1, len(scene.timestamps_ns)))
         into = slice(have.start - first, have.stop - first)
         actors = scene.actors
-        for whole, own in ((box, actors.box), (velocity, actors.velocity), (valid, actors.valid)):
+        for whole, own in (
+            (box, actors.box), (velocity, actors.velocity), (valid, actors.valid), (ground_z, actors.ground_z),
+        ):  # fmt: skip
             whole[i, : len(actors), into] = own[:, have]
-    return Recording(box, velocity, valid)
+    return Recording(box, velocity, valid, ground_z)
 
 
 def _paths(scenes: Sequence[Scene], recording: Recording, kind: np.ndarray, config: SimulationConfig) -> Paths:
@@ -190,20 +195,33 @@ def _paths(scenes: Sequence[Scene], recording: Recording, kind: np.ndarray, conf
 
 def _path(box: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Recorded path [K, 4] (x, y, unwrapped heading, arc length) of boxes [T, 5], and the arc length at each time."""
-    known = np.flatnonzero(valid)
-    if not len(known):
-        return np.zeros((0, 4)), np.zeros(len(box))
-    kept = [known[0]]
-    way = np.zeros(len(box))
-    for t in known[1:]:
-        step = float(np.hypot(*(box[t, :2] - box[kept[-1], :2])))
-        way[t] = way[kept[-1]]
-        if step >= FORGET_M:
-            way[t] += step
-            kept.append(t)
+    way, kept = np.zeros(len(box)), np.zeros(len(box), np.int64)
+    kept = kept[: _walk(box, valid, way, kept)]
+    if not len(kept):
+        return np.zeros((0, 4)), way
     way = np.interp(np.arange(len(box)), kept, way[kept])  # between kept places it moved on evenly
     rows = box[kept]
     return np.column_stack([rows[:, :2], np.unwrap(rows[:, 4]), way[kept]]), way
+
+
+@njit(cache=True, nogil=True)
+def _walk(box, valid, way, kept):  # type: ignore[no-untyped-def]
+    """Which instants of boxes [T, 5] are far enough from the kept one before: their number, `kept` and `way` [T]."""
+    count = 0
+    for t in range(valid.size):
+        if not valid[t]:
+            continue
+        if count == 0:
+            kept[0], count = t, 1
+            continue
+        last = kept[count - 1]
+        step = np.hypot(box[t, 0] - box[last, 0], box[t, 1] - box[last, 1])
+        way[t] = way[last]
+        if step >= FORGET_M:
+            way[t] += step
+            kept[count] = t
+            count += 1
+    return count
 
 
 def _behind(scene: Scene, box: np.ndarray, config: SimulationConfig) -> np.ndarray:
