@@ -86,9 +86,17 @@ class NuplanScore:
 
 
 def nuplan_score(
-    scene: Scene, rollout: Rollout, config: NuplanConfig | None = None, pdm_map: PdmMap | None = None
+    scene: Scene,
+    rollout: Rollout,
+    config: NuplanConfig | None = None,
+    pdm_map: PdmMap | None = None,
+    expert_steps: int | None = None,
 ) -> NuplanScore:
-    """The score of a drive through a scene. ValueError: a failed drive or one of less than 6 steps."""
+    """The score of a drive through a scene. ValueError: a failed drive or one of less than 6 steps.
+
+    expert_steps: over how many steps the log's driver made the progress that is compared; those of the drive, unless
+    given (a drive that ended early has not come as far as one that went on).
+    """
     config = config or NuplanConfig()
     base = PdmConfig(version="v2-fixed", road_tolerance_m=config.road_tolerance_m)
     ready = driven_scene(scene, rollout, base, pdm_map)
@@ -122,7 +130,7 @@ def nuplan_score(
             along_line(s[X] + centre * np.cos(s[HEADING]), s[Y] + centre * np.sin(s[HEADING]), *ready.line[:2])
             for s in (states[0, 0], states[0, -1])
         ]
-        metres, expert = float(ends[1] - ends[0]), expert_progress(scene, ready, steps)
+        metres, expert = float(ends[1] - ends[0]), expert_progress(scene, ready, expert_steps or steps)
         least = config.least_metres
         progress = 0.0 if metres < -least else min(1.0, max(metres, least) / max(expert, least))
         making = 1.0 if progress >= config.least_progress else 0.0

@@ -69,9 +69,11 @@ def open_loop(
     boxes: Floats,
     boxes_valid: Bools,
     config: OpenLoopConfig | None = None,
+    footprint: Floats | None = None,
 ) -> OpenLoopScore:
     """B samples of T steps: plans and truth [B, T, 3] x, y, heading in one frame a sample, truth_valid [B, T]; boxes of
-    the others [B, T, A, 5] x y length width heading in the same frame, boxes_valid [B, T, A].
+    the others [B, T, A, 5] x y length width heading in the same frame, boxes_valid [B, T, A]. footprint [B, 3]: length,
+    width, middle ahead of the plan's point, of vehicles that are not the published one.
 
     ValueError: shapes; fewer steps than the times need; no sample with a whole future.
     """
@@ -88,8 +90,10 @@ def open_loop(
     plans, truth = plans[whole, :T], truth[whole, :T]
     boxes, boxes_valid = boxes[whole, :T], boxes_valid[whole, :T]
     distance = np.hypot(*np.moveaxis(plans[..., :2] - truth[..., :2], -1, 0))
-    clean = ~_touches(truth, boxes, boxes_valid, config)
-    hit = _touches(plans, boxes, boxes_valid, config) & clean
+    published = np.array([config.length_m, config.width_m, config.centre_ahead_m])
+    measures = np.tile(published, (len(plans), 1)) if footprint is None else np.asarray(footprint, float)[whole]
+    clean = ~_touches(truth, boxes, boxes_valid, measures, config.turn_footprint)
+    hit = _touches(plans, boxes, boxes_valid, measures, config.turn_footprint) & clean
     judged = clean.sum(axis=0)
     rate = hit.sum(axis=0) / np.maximum(judged, 1)
     figures = {"l2": distance.mean(axis=0), "collision": rate}
@@ -105,14 +109,15 @@ def open_loop(
     return OpenLoopScore(tables["l2"], tables["collision"], int(whole.sum()), skipped, counts)
 
 
-def _touches(poses: Floats, boxes: Floats, valid: Bools, config: OpenLoopConfig) -> Bools:
-    """Whether the footprint at poses [B, T, 3] touches a box: bool [B, T]."""
+def _touches(poses: Floats, boxes: Floats, valid: Bools, footprint: Floats, turn: bool) -> Bools:
+    """Whether the footprint [B, 3] at poses [B, T, 3] touches a box: bool [B, T]."""
     B, T, A = valid.shape
-    heading = poses[..., 2] if config.turn_footprint else np.zeros(poses.shape[:2])
+    heading = poses[..., 2] if turn else np.zeros(poses.shape[:2])
+    length, width, ahead = (column[:, None] for column in footprint.T)
     ego = np.empty((B, T, 5))
-    ego[..., 0] = poses[..., 0] + config.centre_ahead_m * np.cos(heading)
-    ego[..., 1] = poses[..., 1] + config.centre_ahead_m * np.sin(heading)
-    ego[..., 2], ego[..., 3], ego[..., 4] = config.length_m, config.width_m, heading
+    ego[..., 0] = poses[..., 0] + ahead * np.cos(heading)
+    ego[..., 1] = poses[..., 1] + ahead * np.sin(heading)
+    ego[..., 2], ego[..., 3], ego[..., 4] = length, width, heading
     # Each sample's steps one after the other are the "times" of one proposal.
     flat = over_time(ego.reshape(1, B * T, 5), boxes.reshape(B * T, A, 5), valid.reshape(B * T, A), threads=1)
     return np.asarray(flat.any(axis=2).reshape(B, T))
