@@ -188,10 +188,13 @@ class SensorRig:
         """Everybody at ``at_s`` from the instant, seen in the turn that ends at ``end_s`` from it at that pose."""
         model, rows = self.bodies.lidar, self._rows(instant)
         middle = instant.ground_z + self.bodies.heights[rows] / 2
-        place = instant.box[:, :2] + instant.velocity * end_s
-        delay = beam_delay(model, np.column_stack([place, middle]), invert(global_from_lidar))
-        # The label of the turn's end stands where the beam met it, ``delay`` before that end.
-        place = place + instant.velocity * (at_s - end_s - delay)[:, None]
+        label = instant.box[:, :2] + instant.velocity * end_s
+        # It stands where the beam met its object, ``delay`` before the turn's end, which depends on where that is then.
+        ends, lidar_from_global = label, invert(global_from_lidar)
+        for _ in range(3):
+            delay = beam_delay(model, np.column_stack([ends, middle]), lidar_from_global)
+            ends = label - instant.velocity * delay[:, None]
+        place = ends + instant.velocity * (at_s - end_s)
         near = np.hypot(*(place - global_from_lidar[:2, 3]).T) < model.max_range_m + _BEYOND_M
         pose = np.column_stack([place, instant.ground_z, instant.box[:, 4]])
         return self.bodies.actors(rows[near], pose[near], instant.velocity[near])
