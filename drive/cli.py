@@ -46,6 +46,10 @@ def _plan(argv: Sequence[str]) -> int:
 
 
 def _view(argv: Sequence[str]) -> int:
+    from drive.view.drive_command import names_a_run, view_drives_command
+
+    if names_a_run(argv):
+        return view_drives_command(argv)
     from drive.runs import view_command
 
     return view_command(argv)
@@ -78,7 +82,7 @@ VERBS: dict[str, tuple[Verb, str]] = {
     "track": (_track, "boxes of logs -> objects:        drive track configs.town_ab3dmot --logs LOGS --run runs/mine"),
     "score": (_score, "score a run or a result file:    drive score runs/mine"),
     "plan": (_plan, "train a planner:                 drive plan configs.town_diffusion --out runs/mine"),
-    "view": (_view, "pictures of a log or a run:      drive view LOG --frame 3"),
+    "view": (_view, "pictures of a log or a run:      drive view LOG --frame 3, or drive view runs/simulate"),
     "doctor": (_doctor, "what is installed, what is wrong: drive doctor"),
 }
 
