@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from drive.plans.corridor import Idm, advance_along, idm_numbers, idm_one, nearest_ahead, place_on
+from drive.plans.corridor import Idm, advance_along, boxes_touch, idm_numbers, idm_one, nearest_ahead, place_on
 from drive.plans.planner import HISTORY
 from drive.rollouts.config import ActorConfig
 from drive.rollouts.state import Paths, Recording, State, World
@@ -15,6 +15,8 @@ _NOW = HISTORY - 1
 _END_M = 0.1
 _REACH_M, _REACH_S = 30.0, 3.0
 """Leaders are looked for this far ahead, and this many seconds of driving further [inferred; nuPlan: 20 m at least]."""
+_START = 5
+"""Steps of the recording that tell the speed with which somebody begins to drive by itself."""
 
 
 def move_actors(
@@ -47,7 +49,7 @@ def _move(  # type: ignore[no-untyped-def]
         there[A] = True
         at = min(_NOW + step + 1, last)
         for a in range(A):
-            if not paths.drives[s, a] or step + 1 <= paths.first[s, a]:
+            if not paths.drives[s, a]:
                 new_box[s, a], new_velocity[s, a] = recording.box[s, a, at], recording.velocity[s, a, at]
                 new_valid[s, a] = recording.valid[s, a, at] and _NOW + step + 1 <= last
                 new_along[s, a] = 0.0
@@ -60,6 +62,22 @@ def _move(  # type: ignore[no-untyped-def]
                     s, a, step, seen, there, ego, velocity, paths, idm, bound, new_box, new_velocity, new_valid,
                     new_along, new_speed,
                 )  # fmt: skip
+            elif step + 1 >= paths.first[s, a] and along[s, a] == 0.0:
+                # Whose track begins now waits until nobody is there: those who fell behind their recording may be.
+                begin = _NOW + paths.first[s, a]
+                new_box[s, a], new_velocity[s, a] = recording.box[s, a, begin], recording.velocity[s, a, begin]
+                new_valid[s, a] = _free(new_box[s, a], idm.standstill_gap, seen, there)
+
+
+@njit(cache=True, nogil=True)
+def _free(place, gap, seen, there):  # type: ignore[no-untyped-def]
+    """Whether a place [5], ``gap`` longer at both ends, touches nobody."""
+    for b in range(there.size):
+        x, y, length, width, heading = seen[b, 0], seen[b, 1], seen[b, 2], seen[b, 3], seen[b, 4]
+        longer = place[2] + 2.0 * gap
+        if there[b] and boxes_touch(place[0], place[1], longer, place[3], place[4], x, y, length, width, heading):
+            return False
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -70,6 +88,13 @@ def _drive(  # type: ignore[no-untyped-def]
     first, end = paths.offsets[s * A + a], paths.offsets[s * A + a + 1]
     places, way, headings = paths.places[first:end], paths.along[first:end], paths.heading[first:end]
     here, v = new_along[s, a], new_speed[s, a]
+    last = paths.logged.shape[2] - 1
+    before, logged = paths.logged[s, a, min(step, last)], paths.logged[s, a, min(step + 1, last)]
+    if here == 0.0:
+        # Speeds recorded of who has just been seen are often wrong (0, or twice as fast): its way tells.
+        begin = paths.first[s, a]
+        soon = min(begin + _START, last)
+        v = (paths.logged[s, a, soon] - paths.logged[s, a, begin]) / (max(soon - begin, 1) * STEP_S)
     length, width = seen[a, 2], seen[a, 3]
     reach = _REACH_M + _REACH_S * v
     gap, leader, heading = nearest_ahead(places, way, here + 0.5 * length, width, reach, seen, there, a)
@@ -79,16 +104,20 @@ def _drive(  # type: ignore[no-untyped-def]
     elif leader >= 0:
         leader_speed = velocity[s, leader, 0] * np.cos(heading) + velocity[s, leader, 1] * np.sin(heading)
         leader_speed = max(leader_speed, 0.0)
-    distance, v = advance_along(v, idm_one(v, paths.desired[s, a], gap, leader_speed, idm), STEP_S)
-    after = here + distance
+    answer = idm_one(v, paths.desired[s, a], gap, leader_speed, idm)
     if bound:
-        logged = paths.logged[s, a, min(step + 1, paths.logged.shape[2] - 1)]
-        if after > logged:
-            after = max(logged, here)
-            v = (after - here) / STEP_S
+        # Who catches up with the recording brakes for it in time; on it, it has its speed.
+        recorded = (logged - before) / STEP_S
+        highest = np.sqrt(recorded**2 + 2.0 * idm.comfortable_braking * max(before - here, 0.0))
+        answer = min(answer, max((highest - v) / STEP_S, -idm.hardest_braking))
+    distance, v = advance_along(v, answer, STEP_S)
+    after = here + distance
+    if bound and after > logged:
+        after = max(logged, here)
+        v = (after - here) / STEP_S
     x, y, tangent = place_on(places, way, after)
     # The recorded heading of that place: a path's segments do not turn with the vehicle when it reverses or slips.
-    turned = np.interp(after, way, headings)
+    turned = (np.interp(after, way, headings) + np.pi) % (2 * np.pi) - np.pi
     new_box[s, a, 0], new_box[s, a, 1], new_box[s, a, 4] = x, y, turned
     new_velocity[s, a, 0], new_velocity[s, a, 1] = v * np.cos(tangent), v * np.sin(tangent)
     new_along[s, a], new_speed[s, a] = after, v
