@@ -19,22 +19,25 @@ from drive.logs.store import Log
 from drive.plans.by_name import find_planner
 from drive.rollouts.config import SimulationConfig
 from drive.rollouts.filters import SceneFilter
-from drive.rollouts.many import Drives, SceneSpec, Sensing, SimulationWork, drive_all
+from drive.rollouts.finished import drive_keeping, forget
+from drive.rollouts.many import Drives, SceneSpec, Sensing, SimulationWork
 from drive.rollouts.rollout import ENDS, Rollout
 from drive.rollouts.rollout_file import write_rollouts
-from drive.rollouts.run_folder import ROLLOUTS, SUMMARY, scene_entry
+from drive.rollouts.run_folder import ROLLOUTS, SUMMARY, read_run_folder, scene_entry
 from drive.rollouts.sensor_loop import SensorConfig, Spent, driven_name
 from drive.samples.frame_dataset import find_logs
 from drive.samples.scene import STEP_S
 from drive.samples.scene_load import SceneConfig, scene_starts
 from drive.tracks.sequence import join_sets, write_tracks
+from drive.view.replay_report import write_replay_report
 
 TRACKS = "tracks.arrow"
 
 
 @dataclass(frozen=True)
 class SimulateArguments:
-    """Drive planners in closed loop through converted logs: OUT/<planner>/rollouts.arrow and OUT/infractions.json.
+    """Drive planners in closed loop through converted logs: OUT/<planner>/rollouts.arrow, OUT/infractions.json and the
+    page OUT/report.html.
 
     Exit status 1 where a planner or a scene failed; each is listed, the others are driven.
     """
@@ -54,10 +57,14 @@ class SimulateArguments:
     """Only these scenes (<log>@<tenths>), as infractions.json names them: failed ones again."""
     ego: str = ""
     """Drive as another vehicle of the logs: a track's token, or longest: the one that drives furthest."""
+    report: bool = True
+    """Write OUT/report.html: every drive as a replay."""
     jobs: int = 1
     """Processes."""
+    ray: str = ""
+    """Drive on a Ray cluster: its address, or local for one on this machine with --jobs processors (extra cluster)."""
     batch: int = 32
-    """Scenes side by side in a process."""
+    """Scenes side by side in a process. A batch that is finished is kept: the same command after a kill goes on."""
     sensors: str = ""
     """Folder of a detector's run: every planner drives a second time, as <planner>_sensors, told only what this
     detector and --tracker make of lidar sweeps that are rendered from the simulated state (logs of the synthetic town);
@@ -141,7 +148,12 @@ def simulate_command(argv: Sequence[str]) -> int:
     part = arguments.out / f".{SUMMARY}.partial"
     part.write_text(text)
     part.replace(arguments.out / SUMMARY)
+    for work in works:
+        forget(arguments.out / work.name)
     console.print(f"-> {arguments.out / SUMMARY}", highlight=False, soft_wrap=True)
+    if arguments.report:
+        page = write_replay_report(read_run_folder(arguments.out))
+        console.print(f"-> {page}", highlight=False, soft_wrap=True)
     for rollout in failed:
         console.print(
             f"failed: {rollout.planner} in {rollout.scene}: {rollout.failure}", highlight=False, soft_wrap=True
@@ -180,7 +192,10 @@ def _drive(work: SimulationWork, specs: Sequence[SceneSpec], arguments: Simulate
     drives = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=len(specs))
-        for done in drive_all(work, specs, jobs=arguments.jobs, batch=arguments.batch):
+        going = drive_keeping(
+            arguments.out / name, work, specs, jobs=arguments.jobs, batch=arguments.batch, ray=arguments.ray
+        )
+        for done in going:
             drives.append(done)
             progress.advance(task, len(done.rollouts) + len(done.left_out))
     return drives

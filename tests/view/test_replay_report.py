@@ -44,6 +44,7 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_log(root / "logs", name, frames=31 if name == "one" else 16, lanes=name != "two")
     words = ["simulate", str(root / "logs"), "--planner", "idm", "constant_velocity", "--out", str(root / "out")]
     assert main(words) == 1
+    assert "one@0" in (root / "out" / "report.html").read_text()
     # No log of ours is called that; somebody else's folder may say so.
     for name in ("idm", "constant_velocity"):
         file = root / "out" / name / "rollouts.arrow"
