@@ -12,7 +12,7 @@ def experiment() -> Experiment:
     """One trajectory from the ego token."""
     return Experiment(
         name="town_mlp",
-        model=PlannerConfig(trunk=trunk(), head=MlpHeadConfig(hidden=256)),
+        model=PlannerConfig(trunk=trunk(None), head=MlpHeadConfig(hidden=256)),
         data=data(),
         train=training(),
     )

@@ -12,7 +12,10 @@ def experiment() -> Experiment:
     """A U-Net along time that sees the ego token."""
     return Experiment(
         name="town_vanilla",
-        model=PlannerConfig(trunk=trunk(), head=VanillaConfig(channels=CHANNELS, widths=(64, 128, 256), span=None)),
+        model=PlannerConfig(
+            trunk=trunk(None),
+            head=VanillaConfig(channels=CHANNELS, widths=(64, 128, 256), span=None, levels_a_step=4),
+        ),
         data=data(),
         train=training(),
     )

@@ -41,6 +41,19 @@ class Population:
         rate = np.concatenate([np.column_stack([after[:, :2] - before[:, :2], turn]), still]) / (2 * h)
         return rate[:, :2], rate[:, 2]
 
+    def over_time(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Poses [T, 1 + N, 3] of the ego's box and every annotated actor, and their velocities [T, 1 + N, 2], at once.
+
+        As `poses` and `motion` have them.
+        """
+        h, fleet = 0.02, self.history.fleet
+        along = np.array([[self.history.along_at(float(t) + d)[0] for t in times] for d in (-h, 0.0, h)])
+        before, now, after = fleet.pose(along)
+        still = np.broadcast_to(self.still, (len(times), *self.still.shape))
+        velocity = np.zeros((len(times), now.shape[1] + len(self.still), 2))
+        velocity[:, : now.shape[1]] = (after - before)[..., :2] / (2 * h)
+        return np.concatenate([now, still], axis=1), velocity
+
     def speeds(self, time: float) -> np.ndarray:
         return np.concatenate([self.history.along_at(time)[1][1:], np.zeros(len(self.still))])
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from data_tools.nuscenes.maps import RegionMap, region_map
+from data_tools.town.actors import ego_from_centre
 from data_tools.town.bodies import CATEGORY
 from data_tools.town.layout import Town, build_town
 from data_tools.town.map_files import map_expansion
@@ -54,7 +55,8 @@ def write_log(job: SceneJob, progress: Callable[[int], None]) -> None:
     categories = np.array([CATEGORY[body.kind] for body in population.bodies], object)
     tokens = np.array([token(job.name, "instance", i) for i in range(len(sizes))], object)
     times = np.arange(frames(job)) * FRAME_S
-    egos = np.array([population.ego_pose(float(t)) for t in times])
+    where, velocity = population.over_time(times)
+    egos = np.array([ego_from_centre(pose) for pose in where[:, 0]])
     writer = LogWriter(
         Path(job.root), job.name, dataset=DATASET, source_version=f"town {job.town_seed}", licence="none (generated)",
         split=job.version, location=job.location,
@@ -66,9 +68,10 @@ def write_log(job: SceneJob, progress: Callable[[int], None]) -> None:
                 stamp, rows={}, pose_translation=[ego[0], ego[1], 0.0], pose_rotation=quaternion_from_yaw(ego[2]),
                 source_timestamp=stamp // 1000, source_token=str(index),
             )  # fmt: skip
-            poses, (velocity, _) = population.poses(float(time)), population.motion(float(time))
+            poses = where[index, 1:]
             near = np.flatnonzero(np.hypot(*(poses[:, :2] - ego[:2]).T) < LABEL_RANGE)
-            _add_boxes(log, index, ego, poses[near], velocity[near], sizes[near], categories[near], tokens[near])
+            moving = velocity[index, 1:][near]
+            _add_boxes(log, index, ego, poses[near], moving, sizes[near], categories[near], tokens[near])
         for feature in region.near_path(egos[:: round(2.0 / FRAME_S), :2]):
             if feature.kind in ("lane", "lane_connector"):
                 feature = replace(feature, attributes={**_plain(feature), "speed_limit_kmh": SPEED_LIMIT_KMH})

@@ -60,25 +60,26 @@ class Fleet:
         self.rolling = {i: rolling_headings(m.path.points, m.axle) for i, m in enumerate(movers) if m.rolls}
 
     def at(self, along: np.ndarray) -> np.ndarray:
-        """Path points [N, 2] of the first N movers at arc lengths [N]."""
-        first = self.first[: len(along) + 1]
+        """Path points [..., N, 2] of the first N movers at arc lengths [..., N]."""
+        first = self.first[: along.shape[-1] + 1]
         place = np.clip(along / SPACING, 0.0, np.diff(first) - 1.001)
         low = place.astype(np.int64)
-        share = (place - low)[:, None]
+        share = (place - low)[..., None]
         rows = first[:-1] + low
         return (1 - share) * self.points[rows] + share * self.points[rows + 1]
 
     def pose(self, along: np.ndarray) -> np.ndarray:
-        """Box centres and yaws [N, 3] of the first N: the chord between the two points that follow the path; of those
-        that roll, the path's point and the heading that the rear axle has been pulled to."""
-        axle = self.axle[: len(along)]
+        """Box centres and yaws [..., N, 3] of the first N: the chord between the two points that follow the path; of
+        those that roll, the path's point and the heading that the rear axle has been pulled to."""
+        axle = self.axle[: along.shape[-1]]
         rear, front = self.at(along - axle), self.at(along + axle)
         step = front - rear
-        poses = np.column_stack([(rear + front) / 2, np.arctan2(step[:, 1], step[:, 0])])
+        poses = np.empty((*along.shape, 3))
+        poses[..., :2], poses[..., 2] = (rear + front) / 2, np.arctan2(step[..., 1], step[..., 0])
         for i, headings in self.rolling.items():
-            if i < len(along):
-                poses[i, :2] = self.at(along[: i + 1])[i]
-                poses[i, 2] = wrap_angle(np.interp(along[i] / SPACING, np.arange(len(headings)), headings))
+            if i < along.shape[-1]:
+                poses[..., i, :2] = self.at(along[..., : i + 1])[..., i, :]
+                poses[..., i, 2] = wrap_angle(np.interp(along[..., i] / SPACING, np.arange(len(headings)), headings))
         return poses
 
     def limit(self, along: np.ndarray) -> np.ndarray:
@@ -119,8 +120,17 @@ def path_gaps(
             dx, dy = poses[j, 0] - poses[i, 0], poses[j, 1] - poses[i, 1]
             if dx * dx + dy * dy > (reach[i] + radius[i] + radius[j]) ** 2:
                 continue
-            cos, sin = np.cos(poses[j, 2]), np.sin(poses[j, 2])
             k1 = min(last, k0 + int(min(reach[i], gap[i]) / spacing))
+            # Whom no point of the path comes near has no outline in the way: most of them.
+            near2, near = (radius[j] + half_width[i] + clearance + 1e-6) ** 2, False
+            for k in range(k0, k1 + 1):
+                px, py = points[first[i] + k, 0] - poses[j, 0], points[first[i] + k, 1] - poses[j, 1]
+                if px * px + py * py < near2:
+                    near = True
+                    break
+            if not near:
+                continue
+            cos, sin = np.cos(poses[j, 2]), np.sin(poses[j, 2])
             for f in range(outline_first[j], outline_first[j + 1]):
                 x = poses[j, 0] + cos * outline[f, 0] - sin * outline[f, 1]
                 y = poses[j, 1] + sin * outline[f, 0] + cos * outline[f, 1]

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drive.plans.trunk import BevFrame, SceneFeatures
-from drive.samples.plan_sample import ACTOR_COLUMNS, BACK, LINE_COLUMNS, PAST_COLUMNS, STATUS_COLUMNS
+from drive.samples.plan_sample import ACTOR_COLUMNS, BACK, LINE_COLUMNS, PAST_COLUMNS, ROUTE_M, STATUS_COLUMNS
 from drive.samples.plan_sample_batch import PlanBatch, padded
 from drive.samples.plan_sample_raster import PLANES, RasterGrid
 
@@ -28,8 +28,11 @@ SCALE = 20.0
 @dataclass(frozen=True)
 class ObjectTrunkConfig:
     """channels: of every token and of the map. layers, heads, ffn, dropout: of the transformer over tokens.
-    map_channels: of the convolutions at 1/2, 1/4 and 1/8 of the raster's resolution.
+    map_channels: of the convolutions at 1/2, 1/4 and 1/8 of the raster's resolution; None makes no map, for heads that
+        read the ego token alone (the road is in the tokens of the lines).
     raster: the grid of the samples' rasters.
+    past: whether the ego is told where it was and how it accelerates. Recorded accelerations are smoothed over what
+        came next, and who learns to go on as before keeps standing once it stands.
     """
 
     channels: int = 256
@@ -37,8 +40,9 @@ class ObjectTrunkConfig:
     heads: int = 8
     ffn: int = 1024
     dropout: float = 0.1
-    map_channels: tuple[int, int, int] = (64, 128, 256)
+    map_channels: tuple[int, int, int] | None = (64, 128, 256)
     raster: RasterGrid = field(default_factory=RasterGrid)
+    past: bool = True
 
     def build(self) -> ObjectTrunk:
         return ObjectTrunk(self)
@@ -63,9 +67,12 @@ def perceptron(inputs: int, channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, channels), nn.LayerNorm(channels), nn.ReLU(), nn.Linear(channels, channels))
 
 
-def ego_input(batch: PlanBatch) -> Tensor:
-    """[B, 8 + 4 * 5]: status and past, scaled."""
-    return torch.cat((batch.status * status_scale(batch.status), (batch.past * past_scale(batch.past)).flatten(1)), 1)
+def ego_input(batch: PlanBatch, past: bool = True) -> Tensor:
+    """[B, 8 + 4 * 5]: status and past, scaled; accelerations and past are 0 where not told."""
+    status, before = batch.status * status_scale(batch.status), (batch.past * past_scale(batch.past)).flatten(1)
+    if not past:
+        status, before = status * status.new_tensor([1.0] * (len(STATUS_COLUMNS) - 2) + [0.0] * 2), before * 0
+    return torch.cat((status, before), 1)
 
 
 def status_scale(like: Tensor) -> Tensor:
@@ -78,7 +85,7 @@ def past_scale(like: Tensor) -> Tensor:
 
 
 def actor_scale(like: Tensor) -> Tensor:
-    metric = ("x", "y", "vx", "vy", "length", "width")
+    metric = ("x", "y", "vx", "vy", "length", "width", "ahead", "aside")
     return like.new_tensor([1 / SCALE if name.split("_")[0] in metric else 1.0 for name in ACTOR_COLUMNS])
 
 
@@ -89,7 +96,7 @@ class ObjectTrunk(nn.Module):
         super().__init__()
         self.config = config
         C = config.channels
-        self.ego = perceptron(len(STATUS_COLUMNS) + len(BACK) * len(PAST_COLUMNS), C)
+        self.ego = perceptron(len(STATUS_COLUMNS) + len(BACK) * len(PAST_COLUMNS) + 2 * len(ROUTE_M), C)
         self.actor = perceptron(len(ACTOR_COLUMNS), C)
         self.line_point, self.line = perceptron(4 + len(LINE_COLUMNS), C), nn.Linear(C, C)
         self.nobody = nn.Parameter(torch.randn(1, 1, C) * C**-0.5)
@@ -99,6 +106,8 @@ class ObjectTrunk(nn.Module):
             for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(C)
+        if config.map_channels is None:
+            return
         fine, middle, coarse = config.map_channels
         self.fine, self.middle = block(len(PLANES), fine, 2), block(fine, middle, 2)
         self.coarse = block(middle, coarse, 2)
@@ -109,7 +118,7 @@ class ObjectTrunk(nn.Module):
         tokens, agent_valid = self._tokens(batch)
         actors = agent_valid.shape[1]
         return SceneFeatures(
-            bev=self._map(batch.raster),
+            bev=None if self.config.map_channels is None else self._map(batch.raster),
             agents=tokens[:, 1 : 1 + actors],
             agent_valid=agent_valid,
             ego=tokens[:, :1],
@@ -122,7 +131,8 @@ class ObjectTrunk(nn.Module):
         B = batch.batch_size
         actors, there = padded(self.actor(batch.actors * actor_scale(batch.actors)), batch.actor_offsets)
         lines, drawn = padded(self._line_tokens(batch), batch.line_offsets)
-        ego = self.ego(ego_input(batch))[:, None]
+        told = torch.cat((ego_input(batch, self.config.past), (batch.route / SCALE).flatten(1)), 1)
+        ego = self.ego(told)[:, None]
         nobody = self.nobody.expand(B, -1, -1)
         kinds = self.kinds
         tokens = torch.cat((ego + kinds[0], nobody, actors + kinds[1], lines + kinds[2]), dim=1)

@@ -29,6 +29,7 @@ class VanillaConfig:
     span: the affine range; None takes it from the training futures.
     schedule: 20 passes from white noise.
     loss: its regression weight scales the squared error of the normalised sample.
+    levels_a_step: noises of each decision in a training step, each of its own level: the trunk answers once for all.
     """
 
     modes: int = 20
@@ -39,6 +40,7 @@ class VanillaConfig:
     span: AffineRange | None = field(default_factory=AffineRange)
     schedule: Schedule = field(default_factory=from_white_noise)
     loss: PlanLossConfig = field(default_factory=PlanLossConfig)
+    levels_a_step: int = 1
 
     def build(self, frame: BevFrame, channels: int) -> VanillaHead:
         if channels != self.channels:
@@ -117,9 +119,11 @@ class VanillaHead(nn.Module):
 
     def losses(self, answer: SceneFeatures, future: Tensor, valid: Tensor) -> dict[str, Tensor]:
         """Weighted "regression", and the mean L1 over x and y in metres of one pass (without gradient)."""
+        often = self.config.levels_a_step
+        future, valid, ego = (torch.cat([v] * often) for v in (future, valid, answer.ego))
         clean = 2 * (future - self.span[:, 0]) / self.span[:, 1] - 1
         level = torch.randint(LEVELS, (len(future),), device=future.device)
-        said = self._clean(add_noise(clean, torch.randn_like(clean), level), answer.ego, level)
+        said = self._clean(add_noise(clean, torch.randn_like(clean), level), ego, level)
         squares = ((said - clean) ** 2).mean(-1) * valid
         error = squares.sum() / valid.sum().clamp(min=1)
         with torch.no_grad():

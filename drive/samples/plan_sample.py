@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drive.geometry.angles import wrap_angle
-from drive.geometry.polylines import arc_length, point_at
+from drive.geometry.polylines import arc_length, point_at, project_to_polyline
 from drive.samples.plan_sample_raster import (
     P_1S,
     P_2S,
@@ -54,11 +54,15 @@ ACTOR_COLUMNS = (
     "x", "y", "cos", "sin", "vx", "vy", "length", "width",
     *(f"is_{kind}" for kind in ACTOR_KINDS),
     *(f"{name}_{back}" for back in BACK for name in ("x", "y", "valid")),
+    "ahead", "aside", "on_known",
 )  # fmt: skip
-"""Of a road user: velocity in the ego frame's axes (not relative), then where it was."""
+"""Of a road user: velocity in the ego frame's axes (not relative), where it was, and where its middle lies on the
+route: metres along it from the ego's place, metres to its left; on_known: there is a route."""
 LINE_COLUMNS = ("on_route", "connector", "stop", "go", "edge", "speed_limit", "speed_limit_valid")
 """Of a piece of a line; stop: a red or yellow signal governs the lane, go: a green one; limit in 10 m/s."""
 LINE_POINTS, LINE_METRES = 10, 18.0
+ROUTE_M = (-4.0, 0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 25.0, 30.0, 35.0, 40.0, 50.0, 60.0)
+"""Where the route's middle is told, metres along it from the ego's place; its last point stands for all beyond."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ class PlanSample:
         status: float32 [8], STATUS_COLUMNS; velocity and acceleration in the ego's own axes.
         command: index into COMMANDS.
         past: float32 [len(BACK), 5], PAST_COLUMNS: where the ego was; 0 where it is not known.
-        actors: float32 [A, 24], ACTOR_COLUMNS, nearest first.
+        route: float32 [len(ROUTE_M), 2], its middle; 0 where there is no route.
+        actors: float32 [A, 27], ACTOR_COLUMNS, nearest first.
         lines: float32 [L, LINE_POINTS, 2]; line_about: float32 [L, 7], LINE_COLUMNS. Nearest first.
         raster: int16 [rows, columns], bits of PLANES.
         future: float32 [T, 3] x, y, heading; future_valid: bool [T]. Where it is false, or unknown as in a drive, 0.
@@ -98,6 +103,7 @@ class PlanSample:
     status: npt.NDArray[np.float32]
     command: int
     past: npt.NDArray[np.float32]
+    route: npt.NDArray[np.float32]
     actors: npt.NDArray[np.float32]
     lines: npt.NDArray[np.float32]
     line_about: npt.NDArray[np.float32]
@@ -111,11 +117,14 @@ class MapLines:
     """A map's lanes and road edges cut into pieces, in the scene's frame: made once a scene.
 
     points: float64 [L, LINE_POINTS, 2]. about: float32 [L, 7], LINE_COLUMNS without signals. lane: int64 [L], -1: edge.
+    route: float64 [C, 2], the middle of where the ego is to go (C = 0: nobody knows); along: float64 [C], arc length.
     """
 
     points: np.ndarray
     about: np.ndarray
     lane: np.ndarray
+    route: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    along: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 def cut_lines(lanes: SceneMap, route: Route | None) -> MapLines:
@@ -141,6 +150,8 @@ def cut_lines(lanes: SceneMap, route: Route | None) -> MapLines:
         np.array(points, np.float64).reshape(-1, LINE_POINTS, 2),
         np.array(about, np.float32).reshape(-1, len(LINE_COLUMNS)),
         np.array(numbers, np.int64),
+        np.zeros((0, 2)) if route is None else route.centreline,
+        np.zeros(0) if route is None else route.arc_length,
     )
 
 
@@ -192,6 +203,7 @@ def make_sample(
     then = (actors.box[rows][:, back, :2] - here[:2]) @ axes
     seen = actors.valid[rows][:, back]
     where = np.concatenate((then, np.ones((*seen.shape, 1))), axis=-1)
+    route, along, aside = _on_route(lines, here, axes, actors.box[rows, -1, :2])
     told = np.concatenate(
         (
             box[:, :2],
@@ -201,6 +213,9 @@ def make_sample(
             box[:, 2:4],
             kind[:, None] == np.arange(len(ACTOR_KINDS)),
             (where * seen[..., None]).reshape(len(rows), 3 * len(BACK)),
+            along[:, None],
+            aside[:, None],
+            np.full((len(rows), 1), len(lines.route) > 0),
         ),
         axis=1,
     ).astype(np.float32)
@@ -222,6 +237,7 @@ def make_sample(
         status=status,
         command=command,
         past=past,
+        route=route,
         actors=told,
         lines=points,
         line_about=about,
@@ -254,6 +270,23 @@ def _near_actors(
     box[:, :2] = (box[:, :2] - here[:2]) @ axes
     box[:, 4] -= here[2]
     return box, actors.velocity[rows, -1] @ axes, actors.kind[rows], rows
+
+
+ON_ROUTE_M = 80.0
+"""Of the route, this much before and behind the ego is looked at: it may come back to the same place."""
+
+
+def _on_route(
+    lines: MapLines, here: np.ndarray, axes: np.ndarray, places: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The route float32 [len(ROUTE_M), 2] in the ego frame; of places [A, 2] metres along and aside of it."""
+    if len(lines.route) < 2:
+        return np.zeros((len(ROUTE_M), 2), np.float32), np.zeros(len(places)), np.zeros(len(places))
+    at = float(project_to_polyline(lines.route, here[None, :2])[0][0])
+    told = point_at(lines.route, np.clip(at + np.array(ROUTE_M), 0.0, lines.along[-1]))
+    near = np.flatnonzero(np.abs(lines.along - at) <= ON_ROUTE_M)
+    along, aside = project_to_polyline(lines.route[near], places)
+    return ((told - here[:2]) @ axes).astype(np.float32), along + lines.along[near[0]] - at, aside
 
 
 def _near_lines(

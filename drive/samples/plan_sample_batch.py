@@ -17,8 +17,9 @@ class PlanBatch:
     """B decisions; decision b owns the rows `actor_offsets[b]:actor_offsets[b + 1]` of actors, lines likewise.
 
     Attributes:
-        status: float32 [B, 8], command: int64 [B], past: float32 [B, 4, 5], see ``PlanSample``.
-        actors: float32 [A, 24]; actor_offsets: int64 [B + 1].
+        status: float32 [B, 8], command: int64 [B], past: float32 [B, 4, 5], route: float32 [B, 13, 2], see
+            ``PlanSample``.
+        actors: float32 [A, 27]; actor_offsets: int64 [B + 1].
         lines: float32 [L, LINE_POINTS, 2]; line_about: float32 [L, 7]; line_offsets: int64 [B + 1].
         raster: int16 [B, rows, columns], bits.
         future: float32 [B, T, 3]; future_valid: bool [B, T].
@@ -28,6 +29,7 @@ class PlanBatch:
     status: Tensor
     command: Tensor
     past: Tensor
+    route: Tensor
     actors: Tensor
     actor_offsets: Tensor
     lines: Tensor
@@ -67,6 +69,7 @@ def collate_plans(samples: Sequence[PlanSample]) -> PlanBatch:
         status=stacked("status"),
         command=torch.tensor([s.command for s in samples]),
         past=stacked("past"),
+        route=stacked("route"),
         actors=rows("actors", len(ACTOR_COLUMNS)),
         actor_offsets=offsets([len(s.actors) for s in samples]),
         lines=rows("lines", LINE_POINTS, 2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,11 +17,12 @@ from rich.progress import track
 from drive.errors import UserError
 from drive.logs.store import Log
 from drive.samples.classes import ClassMap
+from drive.samples.plan_perturb import PerturbConfig, draw, ego_beside, future_beside
 from drive.samples.plan_sample import HISTORY, MapLines, PlanFeatures, PlanSample, cut_lines, make_sample, with_future
 from drive.samples.plan_sample_batch import PlanBatch, collate_plans
 from drive.samples.plan_sample_raster import MapPicture, draw_map
 from drive.samples.route import command
-from drive.samples.scene import HEADING, STEP_S, Actors, Lights, Scene, X, Y
+from drive.samples.scene import HEADING, STEP_S, VX, Actors, Lights, Scene, X, Y
 from drive.samples.scene_load import load_scene
 
 
@@ -35,6 +37,7 @@ class PlanDataConfig:
         batch_size: Decisions a batch.
         workers, prefetch: As in ``DataConfig``; workers also make the samples, log by log.
         balance: Draw turning, standing and straight decisions equally often.
+        perturb: Training decisions beside the recorded drive (default: none).
     """
 
     train_logs: tuple[str, ...] = ()
@@ -48,6 +51,7 @@ class PlanDataConfig:
     workers: int = 0
     prefetch: int = 2
     balance: bool = False
+    perturb: PerturbConfig = field(default_factory=PerturbConfig)
 
     @property
     def paste_until(self) -> float:
@@ -60,14 +64,22 @@ class PlanDataConfig:
         raise UserError("this run", "is a planner's and finds no boxes", "score it in closed loop: `drive simulate`")
 
 
-def scene_samples(scene: Scene, instants: Sequence[int], features: PlanFeatures) -> list[PlanSample]:
-    """Samples of a scene at instants (indices of its time grid) whose ego is known, with as much future as it has."""
+def scene_samples(
+    scene: Scene, instants: Sequence[int], features: PlanFeatures, perturb: PerturbConfig | None = None
+) -> list[PlanSample]:
+    """Samples of a scene at instants (indices of its time grid) whose ego is known, with as much future as it has.
+
+    With `perturb` some are put beside the recorded drive, always the same ones (by the log's name and the instant).
+    Decisions without a whole future stay as they are.
+    """
     lines = cut_lines(scene.map, scene.route)
     picture = draw_map(scene.map, scene.route, scene.ego[scene.ego_valid][:, [X, Y]], features.raster.cell_m)
-    return [_sample(scene, at, features, lines, picture) for at in instants]
+    return [_sample(scene, at, features, lines, picture, perturb or PerturbConfig()) for at in instants]
 
 
-def _sample(scene: Scene, at: int, features: PlanFeatures, lines: MapLines, picture: MapPicture) -> PlanSample:
+def _sample(
+    scene: Scene, at: int, features: PlanFeatures, lines: MapLines, picture: MapPicture, perturb: PerturbConfig
+) -> PlanSample:
     # Before the scene's first instant nothing is known: those rows are not valid.
     rows = np.arange(at - HISTORY + 1, at + 1)
     known, rows = rows >= 0, np.maximum(rows, 0)
@@ -76,12 +88,24 @@ def _sample(scene: Scene, at: int, features: PlanFeatures, lines: MapLines, pict
         seen.box[:, rows], seen.velocity[:, rows], seen.valid[:, rows] & known, seen.kind, seen.token,
         seen.ground_z[:, rows],
     )  # fmt: skip
-    here = scene.ego[at, [X, Y, HEADING]]
+    ego, known_ego = scene.ego[rows], scene.ego_valid[rows] & known
+    times = (np.arange(features.points) + 1) * features.step_s
+    then = at + np.round(times / STEP_S).astype(int)
+    last = len(scene.ego) - 1
+    valid = (then <= last) & scene.ego_valid[np.minimum(then, last)]
+    future = scene.ego[np.minimum(then, last)][:, [X, Y, HEADING]]
+    if perturb.share and valid.all():
+        seed = int.from_bytes(hashlib.sha256(f"{scene.log} {at}".encode()).digest()[:8], "little")
+        beside = draw(np.random.default_rng(seed), float(scene.ego[at, VX]), perturb)
+        if beside is not None:
+            recorded = scene.ego[at : then[-1] + 1][:, [X, Y, HEADING]]
+            ego, future = ego_beside(ego, beside), future_beside(recorded, times, beside, perturb)
+    here = ego[-1, [X, Y, HEADING]]
     start = int(scene.timestamps_ns[at] - scene.timestamps_ns[0]) // round(STEP_S * 1e9)
     sample = make_sample(
         f"{scene.log}@{start}",
-        scene.ego[rows],
-        scene.ego_valid[rows] & known,
+        ego,
+        known_ego,
         actors,
         Lights(scene.lights.state[rows], scene.lights.lane, scene.lights.stop_xy),
         command(scene.route, here[:2]),
@@ -89,10 +113,7 @@ def _sample(scene: Scene, at: int, features: PlanFeatures, lines: MapLines, pict
         picture,
         features,
     )
-    then = at + np.round((np.arange(features.points) + 1) * features.step_s / STEP_S).astype(int)
-    last = len(scene.ego) - 1
-    valid = (then <= last) & scene.ego_valid[np.minimum(then, last)]
-    return with_future(sample, here, scene.ego[np.minimum(then, last)][:, [X, Y, HEADING]], valid)
+    return with_future(sample, here, future, valid)
 
 
 def log_samples(path: Path, config: PlanDataConfig) -> list[PlanSample]:
@@ -104,7 +125,7 @@ def log_samples(path: Path, config: PlanDataConfig) -> list[PlanSample]:
     ahead = round(config.features.points * config.features.step_s / STEP_S)
     stride = max(round(config.stride_s / STEP_S), 1)
     instants = [at for at in range(0, len(scene.ego) - ahead, stride) if scene.ego_valid[at : at + ahead + 1].all()]
-    return scene_samples(scene, instants, config.features)
+    return scene_samples(scene, instants, config.features, config.perturb)
 
 
 class PlanDataset:

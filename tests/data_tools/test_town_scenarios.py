@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from data_tools.town.actors import ego_from_centre
 from data_tools.town.command import TownConfig, build
 from data_tools.town.layout import build_town
 from data_tools.town.population import populate
@@ -122,3 +123,15 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
         make(tmp_path / "empty", scenes=0, val_scenes=0)
     with pytest.raises(UserError, match="--val-seconds"):
         make(tmp_path / "short", val_seconds=0.1)
+
+
+def test_over_time_is_pose_by_pose() -> None:
+    population = populate(build_town("town-000", 3), 2, 4.0, standing_start=False)
+    times = np.array([0.0, 1.7, 3.9])
+    poses, velocity = population.over_time(times)
+    for k, time in enumerate(times.tolist()):
+        np.testing.assert_allclose(poses[k, 1:], population.poses(time), atol=1e-12)
+        np.testing.assert_allclose(velocity[k, 1:], population.motion(time)[0], atol=1e-9)
+        np.testing.assert_allclose(ego_from_centre(poses[k, 0]), population.ego_pose(time), atol=1e-12)
+    none, nothing = population.over_time(np.zeros(0))
+    assert none.shape[0] == nothing.shape[0] == 0
