@@ -21,8 +21,10 @@ from drive.experiment import Experiment
 from drive.logs.schema import MANIFEST
 from drive.logs.store import Log
 from drive.recipes import load_recipe, override
+from drive.rollouts.run_folder import is_run_folder
 from drive.samples.classes import NUSCENES_CLASSES, ClassMap
 from drive.samples.frame_dataset import find_logs
+from drive.score_drives import score_drives_command
 from drive.score_tracks import is_tracking, score_tracking
 from drive.scores.ground_truth import load_ground_truth
 from drive.scores.kitti_report import KITTI, KittiReport, load_kitti_truth, score_kitti
@@ -96,7 +98,10 @@ def _score_classes(trained: ClassMap) -> ClassMap:
 
 @dataclass(frozen=True)
 class ScoreArguments:
-    """Score a run, its detections.arrow, tracks, or any nuScenes submission JSON."""
+    """Score a run, its detections.arrow, tracks, or any nuScenes submission JSON.
+
+    The folder of `drive simulate` has options of its own: drive score FOLDER --help.
+    """
 
     what: Annotated[Path, tyro.conf.Positional]
     """A run's folder (its weights are run first), a detections.arrow, a nuScenes submission .json, a tracks.arrow or
@@ -118,6 +123,8 @@ class ScoreArguments:
 
 def score_command(argv: Sequence[str]) -> int:
     """``drive score``. Exit status 1 where labelled frames have no predictions: the score counts them as empty."""
+    if argv and is_run_folder(Path(argv[0])):
+        return score_drives_command(argv)
     arguments = tyro.cli(ScoreArguments, args=list(argv), prog="drive score")
     report = score(arguments)
     report.print()
