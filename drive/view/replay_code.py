@@ -131,7 +131,7 @@ def _drive(drive: Rollout, actors: Actors, kept: np.ndarray, number: dict[int, i
 def _moved(drive: Rollout, actors: Actors, kept: np.ndarray) -> list[list[Any]]:
     """[number, stretches] of the actors that moved otherwise than recorded."""
     own, times = drive.actors, slice(0, drive.actors.valid.shape[1])
-    if own is actors or not len(kept):
+    if own is actors or not len(kept) or not len(own):  # nobody: a drive that was not simulated
         return []
     box, was = own.box[kept], actors.box[kept, times]
     both = own.valid[kept] & actors.valid[kept, times]
