@@ -142,7 +142,7 @@ class SensorLoop:
         if k % self.suite.config.every or not drives:
             return
         suite, spent = self.suite, self.suite.spent
-        instants = [self.instant(s, k) for s in drives]
+        instants = [instant_of(self.scenes[s], self.history, s, k) for s in drives]
         clock = _stopwatch()
         samples = [
             self.rigs[s].sample(instant, suite.detector.data, suite.config.seed)
@@ -161,28 +161,6 @@ class SensorLoop:
                 self._photograph(suite.images, s, instant, k)
         spent.camera_s += clock()
         spent.looks += len(drives)
-
-    def instant(self, s: int, k: int) -> Instant:
-        """Drive s at step k (negative: before its start), global frame."""
-        scene, history, at = self.scenes[s], self.history, _NOW + k
-        count = len(scene.actors)
-        here = np.flatnonzero(history.valid[s, :count, at])
-        ego, origin = history.ego[s, at], scene.origin_xy
-        row = min(max(scene.now + k, 0), len(scene.timestamps_ns) - 1)
-        box = history.box[s, here, at].copy()
-        box[:, :2] += origin
-        return Instant(
-            name=f"{scene.name}:{k}",
-            timestamp_ns=int(scene.timestamps_ns[row]),
-            ego=np.array([ego[X] + origin[0], ego[Y] + origin[1], scene.ego_z[row], ego[HEADING]]),
-            speed=float(ego[EGO_VX]),
-            yaw_rate=float(ego[YAW_RATE]),
-            tokens=tuple(scene.actors.token[a] for a in here),
-            kind=scene.actors.kind[here],
-            box=box,
-            ground_z=scene.actors.ground_z[here, row],
-            velocity=history.velocity[s, here, at].copy(),
-        )
 
     def observe(self, s: int, k: int, observation: Observation) -> Observation:
         """An observation with tracks for its actors."""
@@ -251,6 +229,28 @@ class SensorLoop:
         """ids int64 [M] and rows [M] of the tracks that a planner is shown."""
         rows = np.flatnonzero(frame.scores >= self.suite.config.min_score)
         return frame.ids[rows], rows
+
+
+def instant_of(scene: Scene, history: History, s: int, k: int) -> Instant:
+    """Drive s of a history at step k (negative: before its start), global frame."""
+    at, origin = _NOW + k, scene.origin_xy
+    here = np.flatnonzero(history.valid[s, : len(scene.actors), at])
+    ego = history.ego[s, at]
+    row = min(max(scene.now + k, 0), len(scene.timestamps_ns) - 1)
+    box = history.box[s, here, at].copy()
+    box[:, :2] += origin
+    return Instant(
+        name=f"{scene.name}:{k}",
+        timestamp_ns=int(scene.timestamps_ns[row]),
+        ego=np.array([ego[X] + origin[0], ego[Y] + origin[1], scene.ego_z[row], ego[HEADING]]),
+        speed=float(ego[EGO_VX]),
+        yaw_rate=float(ego[YAW_RATE]),
+        tokens=tuple(scene.actors.token[a] for a in here),
+        kind=scene.actors.kind[here],
+        box=box,
+        ground_z=scene.actors.ground_z[here, row],
+        velocity=history.velocity[s, here, at].copy(),
+    )
 
 
 def _with_velocities(tracked: TrackedFrame, frame: FrameDetections) -> TrackedFrame:

@@ -28,7 +28,7 @@ from drive.render.lidar import NUSCENES_32, SweepReturn, beam_delay, render_swee
 from drive.render.scene import BOX, Ground, Material, Primitives, StaticScene
 from drive.rollouts.config import SimulationConfig
 from drive.rollouts.history import History
-from drive.rollouts.sensor_loop import SensorConfig, SensorSuite
+from drive.rollouts.sensor_loop import SensorConfig, SensorSuite, instant_of
 from drive.rollouts.sensor_rig import Instant, SensorRig
 from drive.rollouts.simulate import simulate
 from drive.rollouts.state import build_world
@@ -216,10 +216,10 @@ def told(scene: Scene, sensors: SensorSuite | None = None) -> list[Observation]:
 
 def test_the_logged_state_gives_the_logged_sweep(town: Log) -> None:
     scene = load_scene(town, 1.0)
-    sensors = suite(town)
-    loop = sensors.begin([scene], History(build_world([scene], SimulationConfig())))
+    rig, history = SensorRig.of(town), History(build_world([scene], SimulationConfig()))
     for k in (-10, 0):  # a History knows nothing yet of what comes after the start
-        seen = sensors.rigs["street"].sweep(loop.instant(0, k), np.random.default_rng([0, 100_000_000 * (10 + k), 0]))
+        noise = np.random.default_rng([0, 100_000_000 * (10 + k), 0])
+        seen = rig.sweep(instant_of(scene, history, 0, k), noise)
         logged = town.points("LIDAR_TOP", 10 + k)
         assert len(seen.points) == len(logged) > 5000
         np.testing.assert_allclose(seen.points, logged[:, :3], atol=1e-4)
