@@ -250,8 +250,9 @@ def main() -> None:
     parser.add_argument("--simpletrack", type=Path)
     parser.add_argument("--sequences", type=int, default=1000, help="KITTI sequences for AB3DMOT")
     parser.add_argument("--scenes", type=int, default=1000, help="nuScenes scenes of each detector")
-    parser.add_argument("--simpletrack-sequences", type=int, default=4, help="KITTI sequences for SimpleTrack")
-    parser.add_argument("--out", type=Path, help="results; what the file holds of other comparisons stays")
+    parser.add_argument("--slow-scenes", type=int, default=1, help="of those, with AB3DMOT and SimpleTrack too")
+    parser.add_argument("--simpletrack-sequences", type=int, default=2, help="KITTI sequences for SimpleTrack")
+    parser.add_argument("--out", type=Path, help="results: what has been compared so far, and at the end all of it")
     args = parser.parse_args()
     data = args.data / "nuscenes" / "detection_ab3dmot"
     scenes = {d: list(nuscenes(data, d).items())[: args.scenes] for d in ("centerpoint", "megvii")}
@@ -259,7 +260,7 @@ def main() -> None:
     tallies: dict[str, Tally] = {}
 
     def tally(name: str) -> Tally:
-        save(args.out, tallies)
+        save(args, tallies)
         return tallies.setdefault(name, Tally())
 
     for sequence, parts in on_kitti[: args.sequences]:
@@ -268,16 +269,16 @@ def main() -> None:
             peer = Ab3dmotPeer(args.ab3dmot, "KITTI", "pointrcnn", name)
             ab3dmot(tally(f"AB3DMOT, KITTI, {name}"), sequence, peer, Ab3dmotConfig.kitti((name,)), parts[k], 0.1)
         print("KITTI", sequence, file=sys.stderr, flush=True)
-    for detector, scene, parts in ((d, *item) for d, items in scenes.items() for item in items):
+    for detector, n, scene, parts in ((d, n, *item) for d, items in scenes.items() for n, item in enumerate(items)):
         moved = [shaken(part, k) for k, part in enumerate(parts)]
         for moving in (False, True) if args.centerpoint else ():
             title = f"CenterPoint, nuScenes {detector}, {'made' if moving else 'no'} velocities"
             centerpoint(tally(title), scene, CenterPointPeer(args.centerpoint, NUSCENES_CLASSES), moved, moving)
-        for k, name in enumerate(NUSCENES_CLASSES) if args.simpletrack else ():
+        for k, name in enumerate(NUSCENES_CLASSES) if args.simpletrack and n < args.slow_scenes else ():
             other, own = SimpleTrackPeer(args.simpletrack, "nu_configs/giou.yaml"), SimpleTrackConfig.nuscenes((name,))
             stamps = times(len(moved[k]))
             simple_track(tally(f"SimpleTrack, nuScenes {detector}"), f"{scene} {name}", other, own, moved[k], stamps)
-        for k, name in enumerate(NUSCENES_CLASSES) if args.ab3dmot else ():
+        for k, name in enumerate(NUSCENES_CLASSES) if args.ab3dmot and n < args.slow_scenes else ():
             peer = Ab3dmotPeer(args.ab3dmot, "nuScenes", detector, name.capitalize())
             config = Ab3dmotConfig.nuscenes((name,), detector)  # type: ignore[arg-type]
             ab3dmot(tally(f"AB3DMOT, nuScenes {detector}"), f"{scene} {name}", peer, config, parts[k], 0.5)
@@ -292,22 +293,26 @@ def main() -> None:
             found = probabilities(shaken(parts[k], k))
             stamps = 1 + np.arange(len(found)) * 0.1
             simple_track(tally("SimpleTrack, KITTI, Waymo's set"), f"{sequence} {name}", other, own, found, stamps)
-    print(save(args.out, tallies))
+    print(save(args, tallies))
 
 
-def save(path: Path | None, tallies: dict[str, Tally]) -> str:
+def save(args: argparse.Namespace, tallies: dict[str, Tally]) -> str:
     """Write what was compared so far; returns it as text."""
-    before = json.loads(path.read_text())["results"] if path and path.exists() else {}
+    peers = [f"--{peer} CHECKOUT" for peer in ("ab3dmot", "centerpoint", "simpletrack") if getattr(args, peer)]
+    limits = [
+        f"--{name.replace('_', '-')} {getattr(args, name)}"
+        for name in ("sequences", "scenes", "slow_scenes", "simpletrack_sequences")
+    ]
     report: dict[str, Any] = {
         "benchmark": "tracker_parity",
-        "command": "python -m benchmarks.tracker_parity DATA --ab3dmot ... --centerpoint ... --simpletrack ...",
+        "command": " ".join(["python -m benchmarks.tracker_parity DATA", *peers, *limits]),
         "close": CLOSE,
         "machine": machine(),
-        "results": {**before, **{name: asdict(t) for name, t in tallies.items()}},
+        "results": {name: asdict(t) for name, t in tallies.items()},
     }
     text = json.dumps(report, indent=2)
-    if path:
-        path.write_text(text + "\n")
+    if args.out:
+        args.out.write_text(text + "\n")
     return text
 
 
