@@ -24,9 +24,9 @@ import torch
 
 from benchmarks.convert import machine
 from drive.tracks.history import HistoryConfig
-from drive.tracks.stt import Association
 from drive.tracks.stt_batch import TrackInputs
 from drive.tracks.stt_config import SttConfig, SttLife
+from drive.tracks.stt_prepared import Pairs
 from drive.tracks.stt_tracker import SttTracker
 from drive.tracks.track import FrameDetections
 from drive.train.weights import write_atomic
@@ -55,7 +55,8 @@ def frames(count: int, steps: int) -> list[FrameDetections]:
 def measure(config: SttConfig, count: int, near: bool, steps: int = 60) -> dict[str, Any]:
     """One row."""
     torch.manual_seed(0)
-    tracker = SttTracker(config.build())
+    network = config.build()
+    tracker = SttTracker(network)
     spent = [0.0]
 
     def timed(call: Any, *given: Any) -> Any:
@@ -66,7 +67,7 @@ def measure(config: SttConfig, count: int, near: bool, steps: int = 60) -> dict[
 
     associate = tracker.network.associate
 
-    def nearest_first(x: TrackInputs) -> Association:
+    def nearest_first(x: TrackInputs) -> Pairs:
         found = associate(x)
         found.logits[:, 1:] -= 3 * x.nearby[..., :2].norm(dim=2)  # arcsinh of the offset / 0.5 m
         return found
@@ -88,7 +89,7 @@ def measure(config: SttConfig, count: int, near: bool, steps: int = 60) -> dict[
     return {
         "width": config.width,
         "association": "near" if near else "random",
-        "parameters": sum(p.numel() for p in tracker.network.parameters()),
+        "parameters": sum(p.numel() for p in network.parameters()),
         "detections": count,
         "tracks": round(float(np.mean(tracks[late])), 1),
         "step_ms": round(1e3 * float(np.median(wall[late])), 2),
