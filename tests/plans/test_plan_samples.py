@@ -9,7 +9,16 @@ import pytest
 from worlds import drive_scene, one_actor, road_map
 
 from drive.errors import UserError
-from drive.samples.plan_sample import ACTOR_COLUMNS, LINE_METRES, LINE_POINTS, PlanFeatures, PlanSample, cut_lines
+from drive.samples.plan_perturb import PerturbConfig
+from drive.samples.plan_sample import (
+    ACTOR_COLUMNS,
+    LINE_METRES,
+    LINE_POINTS,
+    ROUTE_M,
+    PlanFeatures,
+    PlanSample,
+    cut_lines,
+)  # fmt: skip
 from drive.samples.plan_sample_batch import collate_plans, padded
 from drive.samples.plan_sample_data import PlanDataConfig, PlanDataset, scene_samples
 from drive.samples.plan_sample_raster import PLANES, RasterGrid, draw_map
@@ -76,6 +85,41 @@ def test_road_users() -> None:
     assert plane(sample, "vehicle_1s")[cell(-10.5, 3.5)]
     assert plane(sample, "vehicle_2s")[cell(-14.5, 3.5)]
     assert not plane(sample, "pedestrian").any()
+
+
+def test_the_route_and_where_others_are_on_it() -> None:
+    """The route runs along x to 20 m past the ego, then left on a circle of 30 m (by hand)."""
+    scene = drive_scene(10.0, turn=True, actors=one_actor(81, (45.0, 8.0), (0.0, 0.0)))
+    sample = scene_samples(scene, [10], FEATURES)[0]
+    at = list(ROUTE_M)
+    np.testing.assert_allclose(sample.route[at.index(0.0)], [0, 0], atol=0.02)
+    np.testing.assert_allclose(sample.route[at.index(16.0)], [16, 0], atol=0.02)
+    away = np.linalg.norm(sample.route[at.index(50.0)] - [20, 30])
+    assert away == pytest.approx(30, abs=0.1)
+    assert sample.route[at.index(50.0), 1] > 5
+    row = dict(zip(ACTOR_COLUMNS, sample.actors[0].tolist(), strict=True))
+    x, y = row["x"] - 20, row["y"] - 30  # from the circle's middle
+    assert row["ahead"] == pytest.approx(20 + 30 * (np.arctan2(y, x) + np.pi / 2), abs=0.3)
+    assert row["aside"] == pytest.approx(30 - np.hypot(x, y), abs=0.1)
+    assert row["on_known"] == 1
+    unknown = scene_samples(replace(scene, route=None), [10], FEATURES)[0]
+    assert not unknown.route.any()
+    assert not unknown.actors[0, -3:].any()
+
+
+def test_decisions_beside_the_drive() -> None:
+    scene = drive_scene(10.0, turn=False)
+    recorded = scene_samples(scene, [20, 30], FEATURES)
+    moved = scene_samples(scene, [20, 30], FEATURES, PerturbConfig(share=1.0))
+    again = scene_samples(scene, [30], FEATURES, PerturbConfig(share=1.0))[0]
+    np.testing.assert_array_equal(moved[1].future, again.future)
+    for was, now in zip(recorded, moved, strict=True):
+        assert np.abs(was.future - now.future).max() > 0.02
+        # It ends where the recording does, seen from another place: at the same distance from the route's points.
+        gap = np.linalg.norm(now.route[-1] - now.future[-1, :2])
+        assert gap == pytest.approx(float(np.linalg.norm(was.route[-1] - was.future[-1, :2])), abs=0.15)
+    late = scene_samples(scene, [79], FEATURES, PerturbConfig(share=1.0))[0]
+    assert not late.past[:, 1].any(), "a decision without its whole future stays as it is"
 
 
 def test_who_is_left_out() -> None:
