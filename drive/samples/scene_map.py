@@ -68,9 +68,10 @@ def build_map(features: Sequence[MapFeature]) -> tuple[SceneMap, tuple[str, ...]
     else:
         source = "nothing"
     road = DRIVABLE if source == "polygons and buffered centre lines" else 0
+    # Round ends leave no gap in a road; where strips only tell lanes they would reach over the lines to stop at.
     for lane in strips:
         layer = road | (CONNECTOR if graph.is_connector[lane] else LANE)
-        polygons += [([ring], layer, lane) for ring in strip(graph.lines[lane], BUFFER_M)]
+        polygons += [([ring], layer, lane) for ring in strip(graph.lines[lane], BUFFER_M, round_ends=road > 0)]
     notes = [f"drivable area from {source}"]
     if graph.ids and graph.linked_by == "geometry":
         notes.append("lanes linked by the places of their ends: the log has no links")
@@ -100,8 +101,8 @@ def _open_ring(ring: np.ndarray) -> np.ndarray:
     return points[:-1] if len(points) > 1 and np.allclose(points[0], points[-1], atol=1e-6) else points
 
 
-def strip(line: np.ndarray, half_width: float) -> list[np.ndarray]:
-    """Polygons [K, 2] that cover what lies within ``half_width`` of a line [N, 2], round at its ends.
+def strip(line: np.ndarray, half_width: float, *, round_ends: bool = True) -> list[np.ndarray]:
+    """Polygons [K, 2] that cover what lies within ``half_width`` of a line [N, 2], round or straight at its ends.
 
     One ring, unless the line bends more sharply than that or comes round in a circle: then a piece a segment and a
     round one a vertex (one ring would cross itself, and even-odd would count the crossing as outside).
@@ -111,13 +112,15 @@ def strip(line: np.ndarray, half_width: float) -> list[np.ndarray]:
     heading = np.unwrap(np.arctan2(step[:, 1], step[:, 0]))
     ways = [(np.diff(side, axis=0) * step).sum(axis=1) for side in (left, right)]
     if min(way.min() for way in ways) > 0 and np.ptp(heading) < np.deg2rad(300.0):
+        if not round_ends:
+            return [np.concatenate([right, left[::-1]])]
         last, first = _round(line[-1], heading[-1], half_width), _round(line[0], heading[0] + np.pi, half_width)
         return [np.concatenate([right, last, left[::-1], first])]
     normal = np.stack([-np.sin(heading), np.cos(heading)], axis=1) * half_width
     pieces = [np.stack([line[k] - n, line[k + 1] - n, line[k + 1] + n, line[k] + n]) for k, n in enumerate(normal)]
     angle = np.arange(8) * (np.pi / 4)
     circle = half_width * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return pieces + [point + circle for point in line]
+    return pieces + [point + circle for point in (line if round_ends else line[1:-1])]
 
 
 def _round(end: np.ndarray, heading: float, radius: float) -> np.ndarray:

@@ -123,6 +123,20 @@ def test_a_strip_covers_what_lies_within_its_width() -> None:
         assert clear.sum() > 400
 
 
+def test_strips_that_only_tell_lanes_end_with_their_lines() -> None:
+    """Where road edges bound the road (Waymo), who stands a metre before the stop line is not in the lane behind it."""
+    lanes = [MapFeature("a", "lane", made.ring((0.0, 0.0), (20.0, 0.0), (40.0, 0.0)), False)]
+    edge = MapFeature("e", "road_edge", made.ring((-50.0, -6.0), (60.0, -6.0)), False)
+    for features, before in (([*lanes, edge], False), (lanes, True)):
+        built, _ = build_map(features)
+        assert built.drivable_from == ("polygons and buffered centre lines" if before else "road edges")
+        for x, inside in ((-1.0, before), (1.0, True), (39.0, True), (41.0, before)):
+            assert covered([built.vertices], x, 0.5) == inside
+    corner = np.array([[0.0, 0.0], [6.0, 0.0], [6.0, 0.8], [0.0, 0.8]])
+    assert not covered(strip(corner, 1.75, round_ends=False), -1.0, 0.0)
+    assert covered(strip(corner, 1.75, round_ends=False), 7.0, 0.4)
+
+
 def test_where_the_road_comes_from() -> None:
     whole, _ = build_map(made.straight_road())
     assert whole.drivable_from == "polygons and buffered centre lines"
