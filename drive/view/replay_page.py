@@ -226,8 +226,8 @@ const worst = list();
 // #<scene name>:<step> opens that instant; #<scene name> the first infraction in it.
 const asked = decodeURIComponent(location.hash.slice(1)), split = asked.match(/^(.*):(\d+)$/s);
 const wanted = scenes.findIndex(s => s.name === asked || (split && s.name === split[1]));
-if (wanted >= 0) { get("title").scrollIntoView();
-  open(wanted, split && scenes[wanted].name === split[1] ? +split[2] : undefined); }
+if (wanted >= 0) open(wanted, split && scenes[wanted].name === split[1] ? +split[2] : undefined)
+  .then(() => get("title").scrollIntoView());
 else if (worst.length) open(worst[0]);
 """
 
