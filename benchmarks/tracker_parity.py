@@ -10,7 +10,8 @@ with the way from the nearest detection of the class in the frame before, where 
 
 AB3DMOT gets the files' numbers as they are. For the other two, centres are shaken by up to 5 mm and scores by less than
 1e-6 (seed 0): the files round to centimetres and hundredths, and on exact ties CenterPoint decides by how float32
-rounds (ours: float64), SimpleTrack by numpy's unstable order of equal scores (ours: the file's order).
+rounds (ours: float64), SimpleTrack by numpy's unstable order of equal scores (ours: the file's order). SimpleTrack's
+overlap is too large where one box holds the other in height; what it suppresses for that reason alone is a difference.
 """
 
 from __future__ import annotations
