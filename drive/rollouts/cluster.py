@@ -23,6 +23,8 @@ def drive_on_ray(
     Raises:
         UserError: Ray is not installed, nothing answers at the address, a node cannot run this at all.
     """
+    if not specs:
+        return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -34,7 +36,7 @@ def drive_on_ray(
     if began:
         try:
             ray.init(logging_level="ERROR", log_to_driver=False, **where)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # of many kinds, a bare one where a node does not start in time
             what = f"no Ray cluster answers there ({str(error).splitlines()[0]})"
             raise UserError(f"--ray {address}", what, "start one by `ray start --head`, or use --ray local") from error
     try:
