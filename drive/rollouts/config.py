@@ -60,6 +60,16 @@ class SimulationConfig:
     actors: ActorConfig = field(default_factory=ActorConfig)
     off_road_tolerance_m: float = 0.3
     """nuPlan's: a corner this far off the drivable area is not yet an infraction."""
+    wrong_way_m: float = 2.0
+    """Way against the lanes in a second that is an infraction (nuPlan's; 6 m are its worse class)."""
+    standing_s: float = 5.0
+    standing_mps: float = 0.1
+    standing_way_m: float = 5.0
+    """Standing for so long, below so much, is an infraction if the log's driver went so far meanwhile [ours]. In a jam
+    and at lights that the log does not have the log's driver stands too."""
+    least_progress: float = 0.2
+    """Share of the log's driver's way along the route; less is no progress (nuPlan's), where that was `standing_way_m`
+    at least."""
     off_road_s: float = 2.0
     off_route_m: float = 10.0
     end_at_collision: bool = True

@@ -8,9 +8,11 @@ import numpy as np
 from numba import njit
 
 from drive.plans.corridor import boxes_touch, project
+from drive.rollouts.config import SimulationConfig
 from drive.rollouts.ground import NOTHING, in_several_lanes, off_road
 from drive.rollouts.state import State, World
-from drive.samples.scene import ACTOR_KINDS, STEP_S, X, Y
+from drive.rollouts.way import logged_progress, logged_way, metres_against, runs, standing
+from drive.samples.scene import ACTOR_KINDS, HEADING, STEP_S, VX, X, Y
 
 CONTACTS = (
     "none",
@@ -24,6 +26,8 @@ CONTACTS = (
 )
 NONE, AT_START, APPEARED, EGO_STANDING, OTHER_STANDING, FROM_BEHIND, FRONT, SIDE = range(8)
 STANDING_MPS, BEHIND_RAD = 0.05, np.deg2rad(150.0)
+WINDOW = 10
+"""Steps over which way against the lanes is summed (nuPlan: a second)."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Infraction:
     """Something that went wrong.
 
     Attributes:
-        kind: "collision", "off_road", "off_route" or "red_light".
+        kind: "collision", "off_road", "off_route", "red_light", "wrong_way" (against the lanes), "standing" (while the
+            log's driver drove) or "no_progress" (at the drive's end: hardly any of the log's driver's).
         step, time_s: when it began, since the drive's start.
         x, y: where the ego's rear axle was then, in the scene; global_x, global_y the same in the log's global frame.
         at_fault: of the ego. A contact is not the ego's fault at the start, when the other one appeared where the ego
@@ -39,7 +44,8 @@ class Infraction:
             or off the road (the PDM score's classes).
         what: one of CONTACTS for a collision, else "".
         counterpart: token of the other one, or None; counterpart_kind: its kind.
-        amount: metres off the road or the route at the worst; metres a second between both at a contact.
+        amount: metres off the road or the route at the worst, against the lanes in the worst second, behind the log's
+            driver; metres a second between both at a contact.
         duration_s: for as long; 0 for a moment.
     """
 
@@ -159,7 +165,7 @@ def _look(  # type: ignore[no-untyped-def]
 
 
 def infractions_of(
-    world: World, watch: Watch, s: int, ego: np.ndarray, last: int, *, tolerance_m: float, off_route_m: float
+    world: World, watch: Watch, s: int, ego: np.ndarray, last: int, config: SimulationConfig
 ) -> tuple[Infraction, ...]:
     """All infractions of drive s up to step ``last``, in order of time. ego float64 [N + 1, 11]."""
     scene = world.scenes[s]
@@ -184,19 +190,24 @@ def infractions_of(
                     amount=float(watch.contact_mps[s, a]),
                 )
             )
+    ahead = np.stack([np.cos(ego[: last + 1, HEADING]), np.sin(ego[: last + 1, HEADING])], axis=1)
+    middle = ego[: last + 1, [X, Y]] + scene.vehicle.centre * ahead
     for kind, off, limit in (
-        ("off_road", watch.off_road_m[s, : last + 1], tolerance_m),
-        ("off_route", np.abs(watch.aside_m[s, : last + 1]), off_route_m),
+        ("off_road", watch.off_road_m[s, : last + 1], config.off_road_tolerance_m),
+        ("off_route", np.abs(watch.aside_m[s, : last + 1]), config.off_route_m),
+        ("wrong_way", metres_against(world.ground, s, scene.map, middle, WINDOW), config.wrong_way_m),
     ):
         for start, end in runs(off > limit):
             worst, lasted = float(off[start:end].max()), round((end - 1 - start) * STEP_S, 3)
             found.append(infraction(kind, start, True, amount=worst, duration_s=lasted))
+    for stretch in standing(
+        ego[: last + 1, VX], logged_way(scene, last), config.standing_s, config.standing_mps, config.standing_way_m
+    ):
+        lasted = round((stretch.last - stretch.first) * STEP_S, 3)
+        found.append(infraction("standing", stretch.first, True, amount=stretch.missed_m, duration_s=lasted))
+    expert, own = logged_progress(scene, last), float(watch.along_m[s, last] - watch.along_m[s, 0])
+    if expert >= config.standing_way_m and own < config.least_progress * expert:
+        found.append(infraction("no_progress", last, True, amount=expert - own, duration_s=round(last * STEP_S, 3)))
     crossed = watch.red_step[world.routes.light_offsets[s] : world.routes.light_offsets[s + 1]]
     found += [infraction("red_light", int(step), True) for step in crossed if 0 <= step <= last]
     return tuple(sorted(found, key=lambda i: (i.step, i.kind, i.counterpart or "")))
-
-
-def runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Stretches [start, end) in which flags bool [N] are true."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -224,10 +224,7 @@ class _Drives:
         scene, last, config = self.world.scenes[s], int(self.last[s]), self.config
         times = slice(0, last + 1)
         ego, actors = self.history.drive(s, last)
-        found = infractions_of(
-            self.world, self.watch, s, ego, last, tolerance_m=config.off_road_tolerance_m,
-            off_route_m=config.off_route_m,
-        )  # fmt: skip
+        found = infractions_of(self.world, self.watch, s, ego, last, config)
         return Rollout(
             scene=scene.name,
             log=scene.log,
