@@ -1,7 +1,6 @@
-"""PDM score of a simulated drive: the same sub-scores over what was driven, among the traffic as it moved there.
+"""What nuPlan's score needs to know of a drive: the scene with the traffic as it moved there, the expert's progress.
 
-A whole drive is judged as one proposal. Its time to collision is judged as far as its traffic goes, its comfort over
-v2's windows, its progress against the log's driver over the same time: none of NAVSIM's numbers, and no peer of them.
+The PDM score of drives is in `drive.scores.closed_loop`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import numpy as np
 
 from drive.rollouts.rollout import Rollout
 from drive.samples.scene import STATIC, Scene
-from drive.scores.pdm import PdmScorer, PdmTable
 from drive.scores.pdm_config import PdmConfig
 from drive.scores.pdm_route import along_line
 from drive.scores.pdm_scene import PdmMap, PdmScene, pdm_scene
@@ -37,13 +35,6 @@ def driven_scene(scene: Scene, rollout: Rollout, config: PdmConfig, pdm_map: Pdm
         speed=np.ascontiguousarray(np.hypot(*actors.velocity.T)),
         is_thing=actors.kind == STATIC,
     )
-
-
-def score_rollout(scene: Scene, rollout: Rollout, config: PdmConfig, pdm_map: PdmMap | None = None) -> PdmTable:
-    """The table of one drive; its `ep` is against the log's driver. ValueError: see `driven_scene`."""
-    ready = driven_scene(scene, rollout, config, pdm_map)
-    scorer = PdmScorer(ready, driven_config(config, len(rollout.ego) - 1))
-    return scorer.score(rollout.ego[None], expert_progress(scene, ready, len(rollout.ego) - 1))
 
 
 def expert_progress(scene: Scene, ready: PdmScene, steps: int) -> float:

@@ -1,4 +1,4 @@
-"""nuPlan's closed-loop score, and the PDM score, of simulated drives worked out by hand.
+"""nuPlan's closed-loop score of simulated drives worked out by hand.
 
 The street of `pdm_street`; its driver goes 8 m/s in the right lane for 10 s.
 """
@@ -15,8 +15,6 @@ from drive.rollouts.infractions import Infraction
 from drive.rollouts.rollout import PlanRecord, Rollout, not_simulated
 from drive.samples.scene import Actors, Scene, SceneMap
 from drive.scores.nuplan import nuplan_score
-from drive.scores.pdm_config import PdmConfig
-from drive.scores.pdm_rollout import score_rollout
 from tests.scores.pdm_street import cars, going, street
 
 
@@ -112,6 +110,15 @@ def test_no_route_no_road() -> None:
     assert score.score == 1.0
 
 
+def test_the_expert_may_have_gone_on() -> None:
+    """Ended after 4 s of 8: half of the expert's way."""
+    scene = street(cars())
+    half = drive(scene, going(8.0)[:41])
+    half = replace(half, actors=Actors.none(41))
+    assert nuplan_score(scene, half).progress == 1.0
+    assert nuplan_score(scene, half, expert_steps=80).progress == pytest.approx(0.5)
+
+
 def test_failed_and_short_drives_have_no_score() -> None:
     scene = street(cars())
     with pytest.raises(ValueError, match="raised"):
@@ -119,21 +126,3 @@ def test_failed_and_short_drives_have_no_score() -> None:
     short = replace(drive(scene, going(8.0)[:4]), actors=Actors.none(4))
     with pytest.raises(ValueError, match="3 steps"):
         nuplan_score(scene, short)
-
-
-@pytest.mark.parametrize("version", ["v1.1", "v2-fixed"])
-def test_pdm_of_a_drive(version: str) -> None:
-    """The whole drive is one proposal, its progress against the log's driver."""
-    config = PdmConfig(version=version)  # type: ignore[arg-type]
-    scene = street(cars())
-    table = score_rollout(scene, drive(scene, going(8.0)), config)
-    assert (table.score[0], table.ep[0]) == (1.0, 1.0)
-    assert score_rollout(scene, drive(scene, going(4.0)), config).ep[0] == pytest.approx(0.5)
-    wall = street(cars((40.0, -1.75, 0.0)))
-    hit = score_rollout(wall, drive(wall, going(8.0)), config)
-    assert (hit.nc[0], hit.score[0]) == (0.0, 0.0)
-    assert hit.steps["collision"][0] == 43  # 38 - 4.049 = 33.951 m at 0.8 m a step
-    # A drive that ended early brings as much traffic as it lasted.
-    early = replace(wall.actors, box=wall.actors.box[:, :31], velocity=wall.actors.velocity[:, :31],
-                    valid=wall.actors.valid[:, :31], ground_z=wall.actors.ground_z[:, :31])  # fmt: skip
-    assert score_rollout(wall, replace(drive(wall, going(8.0)[:31]), actors=early), config).nc[0] == 1.0

@@ -12,9 +12,9 @@ from drive.rollouts.pdm_closed import PdmClosedConfig, make_forecast
 from drive.rollouts.rollout import Rollout
 from drive.rollouts.simulate import simulate
 from drive.samples.scene import RED, Actors, Lights, Scene
+from drive.scores.closed_loop import DriveScoreConfig, score_drives
 from drive.scores.pdm_closed import pdm_closed
 from drive.scores.pdm_config import PdmConfig
-from drive.scores.pdm_rollout import score_rollout
 from tests.scores.pdm_street import INSTANTS, cars, street
 
 
@@ -53,7 +53,8 @@ def test_free_road() -> None:
     rollout = drive(scene)
     assert rollout.ego[-1, 3] == pytest.approx(10.0, abs=0.3)
     assert np.abs(rollout.ego[:, 1] + 1.75).max() < 0.1
-    assert score_rollout(scene, rollout, PdmConfig(version="v2-fixed")).score[0] == 1.0
+    config = DriveScoreConfig(PdmConfig(version="v2-fixed"), seconds=(len(rollout.ego) - 1) * 0.1)
+    assert score_drives([rollout], [scene], config).pdms[0] == 1.0
     plan = pdm_closed().for_scene(scene).plan(observed(scene))
     assert plan.poses.shape == (80, 3)
     assert plan.times_s[-1] == pytest.approx(8.0)
