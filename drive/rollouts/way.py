@@ -63,8 +63,8 @@ def runs(flags: np.ndarray) -> list[tuple[int, int]]:
 
 
 def logged_way(scene: Scene, steps: int) -> np.ndarray:
-    """float64 [steps + 1]: metres that the log's driver had gone at each instant of a drive; the same again where the log
-    has no ego."""
+    """float64 [steps + 1]: metres that the log's driver had gone at each instant of a drive; where the log has no ego,
+    as many as before."""
     rows = slice(scene.now, scene.now + steps + 1)
     moved = np.linalg.norm(np.diff(scene.ego[rows][:, [X, Y]], axis=0), axis=1)
     known = scene.ego_valid[rows]
