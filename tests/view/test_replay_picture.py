@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,9 @@ HEAD = 40
 
 @pytest.fixture(scope="module")
 def hit() -> Replay:
-    """Both start at 0 to the east; a car stands at 20, a signal is red beside 20, the recording goes on."""
+    """Both start at 0 to the east; cars stand at 30 and beside 15, a signal is red beside 20, the recording goes on."""
     lights = Lights(np.ones((81, 1), np.int8), np.array([-1]), np.array([[20.0, -10.0]]))
-    street = scene(drive(10.0), actors((20.0, 0.0, 0.0, 0.0)), lights=lights)
+    street = scene(drive(10.0), actors((30.0, 0.0, 0.0, 0.0), (15.0, -10.0, 0.0, 0.0)), lights=lights)
     drives = [
         simulate([street], planner, SimulationConfig(longest_s=4.0))[0] for planner in (ConstantVelocity(), Stop())
     ]
@@ -44,15 +45,18 @@ def panel(image: Image.Image, number: int) -> np.ndarray:
 
 
 def test_what_stands_where(hit: Replay) -> None:
-    image = ReplayPainter(hit, SMALL).draw(0)
-    assert image.size == (284, 180)
-    # The start heads east: ahead is up, the rear axle is in the middle, 2 pixels a metre.
-    near = panel(image, 0)
-    assert np.abs(near[70 - 38, 71] - 0.55 * np.array(ACTORS[0])).max() < 45
-    assert tuple(near[70 - 40, 70 + 20]) == LIGHTS[1]
-    assert tuple(near[69, 5]) == BACKGROUND  # 32 m to the left is no road
-    assert np.abs(near[70 - 2, 71] - DRIVES[0]).max() < 90
-    assert np.abs(panel(image, 1)[70 - 2, 71] - DRIVES[1]).max() < 90
+    image = ReplayPainter(hit, replace(SMALL, panel_px=280)).draw(0)
+    assert image.size == (564, 320)
+    for number in range(2):
+        # The start heads east: ahead is up, the rear axle is in the middle, 4 pixels a metre.
+        near = np.asarray(image)[HEAD:, number * 284 :].astype(np.int64)
+        assert np.abs(near[140 - 56, 182] - 0.55 * np.array(ACTORS[0])).max() < 45
+        assert tuple(near[140 - 80, 140 + 40]) == LIGHTS[1]
+        assert tuple(near[139, 10]) == BACKGROUND  # 32 m to the left is no road
+        # The footprint in the planner's own colour: 20 pixels by 9, some of them under the plan and the outline.
+        there = [np.abs(near[120:148, 132:150] - colour).max(axis=2) < 40 for colour in DRIVES[:2]]
+        assert there[number].sum() >= 30
+        assert there[1 - number].sum() == 0
 
 
 def test_drives_that_ended_and_that_failed(hit: Replay) -> None:
