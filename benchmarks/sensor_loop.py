@@ -230,12 +230,7 @@ def main() -> None:
             name = named(arm)
             arms[name] = said | more
             print(planner, name, json.dumps(arms[name]), flush=True)
-            if (
-                options.pictures
-                and suite is not None
-                and planner == options.planners[0]
-                and arm == options.detectors[-1]
-            ):
+            if options.pictures and suite is not None and planner == options.planners[0] and arm == options.arms[-1]:
                 options.pictures.mkdir(parents=True, exist_ok=True)
                 far = [float(np.hypot(*(r.ego[-1, :2] - s.ego[s.now + len(r.ego) - 1, :2])))
                        for r, s in zip(rollouts, scenes, strict=True)]  # fmt: skip

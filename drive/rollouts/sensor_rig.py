@@ -97,7 +97,7 @@ class SensorRig:
             UserError: no log of the town, or one that was made before it kept the shapes of its actors.
         """
         if not log.has_file("scene_3d.arrow"):
-            what = "its sensors cannot be rendered again: only logs of the synthetic town keep their world"
+            what = "its sensors cannot be rendered again: only logs of the synthetic town with sensors keep their world"
             raise UserError(log.path, what, "drive there without --sensors, or make a town: python -m data_tools.town")
         if not log.has_file("bodies_3d.arrow"):
             what = "this log of the town is older than the shapes of its actors (bodies_3d.arrow)"
