@@ -23,7 +23,7 @@ from drive.rollouts.run_folder import RunFolder
 from drive.view.replay import KINDS, replays, wrong
 from drive.view.replay_code import packed, replay_document
 from drive.view.replay_page import PAGE
-from drive.view.replay_scores import RunScores
+from drive.view.replay_scores import RunScores, read_run_scores
 
 REPORT = "report.html"
 MAX_BYTES = 16_000_000
@@ -31,16 +31,16 @@ MAX_BYTES = 16_000_000
 _OWN_FILE = re.compile(r"\d{5}-[0-9a-f]{8}\.js")
 
 
-def write_replay_report(run: RunFolder, page: Path | None = None, scores: RunScores | None = None) -> Path:
+def write_replay_report(run: RunFolder, page: Path | None = None) -> Path:
     """Write the page of a folder (into it, unless told where). A scene whose log is gone is shown without its map.
 
-    Args:
-        scores: what ``drive score`` found, where it was run: columns of the table, and the order of the scenes.
+    What ``drive score`` found, where it was run, gives columns of the table and the order of the scenes.
 
     Raises:
-        UserError: the page cannot be written.
+        UserError: the page cannot be written; the folder's scores.json is damaged.
     """
     page = page or run.path / REPORT
+    scores, no_scores = read_run_scores(run)
     colours = {name: number for number, name in enumerate(run.drives)}
     beside = page.with_name(f"{page.stem}_scenes")
     entries: list[dict[str, Any]] = []
@@ -62,7 +62,7 @@ def write_replay_report(run: RunFolder, page: Path | None = None, scores: RunSco
             for k, own in enumerate(inside, len(entries) - len(inside)):
                 entries[k]["file"] = f"{beside.name}/{_write_beside(beside, k, own)}"
             inside = []
-        text = _page(run, entries, inside, scores)
+        text = _page(run, entries, inside, scores, no_scores)
         with whole_file(page) as file:
             file.write(text.encode())
         # What an earlier page left; the new one does not know of it.
@@ -90,7 +90,9 @@ def _entry(drive: Rollout, colours: dict[str, int], scores: RunScores | None) ->
     return [drive.end, drive.failure, score, list(wrong(drive)), seconds, colours[drive.planner]]
 
 
-def _page(run: RunFolder, entries: list[dict[str, Any]], inside: list[str], scores: RunScores | None) -> str:
+def _page(
+    run: RunFolder, entries: list[dict[str, Any]], inside: list[str], scores: RunScores | None, no_scores: str
+) -> str:
     # "<" could end the script element early: a log may be called anything.
     index = json.dumps({"planners": list(run.drives), "kinds": KINDS, "scenes": entries}, separators=(",", ":"))
     data = "".join(f'<script type="text/plain" id="s{i}">{own}</script>\n' for i, own in enumerate(inside))
@@ -98,12 +100,19 @@ def _page(run: RunFolder, entries: list[dict[str, Any]], inside: list[str], scor
     return PAGE.substitute(
         title=escape(f"Closed loop: {run.path.resolve().name}"),
         text=_settings(run),
-        figures=_planners(run, scores) + _pairs(scores) + _failures(failed),
+        figures=_planners(run, scores)
+        + f'<p class="faint">{escape(no_scores)}</p>'
+        + _pairs(scores)
+        + _failures(failed),
         rule=escape(_rule(scores)),
         key=_KEY,
         index=index.replace("<", "\\u003c"),
         data=data,
     )
+
+
+def _note(text: str) -> str:
+    return f'<p class="faint">{escape(text)}</p>' if text else ""
 
 
 def _settings(run: RunFolder) -> str:
@@ -118,7 +127,7 @@ def _settings(run: RunFolder) -> str:
 
 
 def _planners(run: RunFolder, scores: RunScores | None) -> str:
-    names = scores.columns if scores is not None else []
+    names = scores.columns if scores is not None else ()
     head = ["planner", *names, "drives", "failed", "left out", "seconds driven", "ended early"]
     head += [kind.replace("_", " ") for kind in KINDS[1:]] + ["ms a plan, median", "at worst"]
     rows = []
@@ -132,14 +141,14 @@ def _planners(run: RunFolder, scores: RunScores | None) -> str:
         own = [scores.of_planner(name, column) for column in names] if scores is not None else []
         plain = [len(drives), counts[0], left_out, f"{seconds:.0f}", early, *counts[1:]]
         rows.append([name, *own, *(str(value) for value in plain), *times])
-    none = "" if scores else '<p class="faint">No scores yet: run <code>drive score</code> on this folder.</p>'
-    return _table(head, rows) + none
+    return _table(head, rows)
 
 
 def _pairs(scores: RunScores | None) -> str:
     if scores is None or not scores.pairs:
         return ""
-    return f'<h2>Paired differences</h2><p class="faint">{escape(scores.pairs_rule)}</p>' + _table(*scores.pairs)
+    rule = f'<h2>Paired differences</h2><p class="faint">{escape(scores.pairs_rule)}</p>'
+    return rule + _table(scores.pairs_head, scores.pairs)
 
 
 def _failures(failed: Sequence[Rollout]) -> str:

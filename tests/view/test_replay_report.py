@@ -93,7 +93,7 @@ def test_the_page(run: Path) -> None:
     assert "IDM" in failed[1]
     assert f"<td>two@0</td><td>idm</td><td>{failed[1]}</td>" in page
     assert "<td>idm</td><td>3</td><td>1</td>" in page  # drives, failed
-    assert "run <code>drive score</code>" in page
+    assert "No scores yet: run drive score" in page
     # Nothing from outside, and no name that is markup.
     assert not re.search(r"""(src|href)=["']?(https?:|//)""", page)
     assert "<img" not in page
@@ -155,6 +155,47 @@ def test_a_page_that_cannot_be_written(run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_replay_report(read_run_folder(run), tmp_path / "file" / "page.html")
+
+
+def test_scores_of_drive_score(run: Path) -> None:
+    # two@0 is too short for a window of 4 s, and so are the others: written by hand, as `drive score` writes it.
+    folder = read_run_folder(run)
+    drives = [r for own in folder.drives.values() for r in own]
+    figures = {"mean": 0.25, "low": 0.125, "high": 0.5}
+    planner = {"pdms": figures | {"sub_scores": {"nc": 0.75, "comfort": 1.0}}, "nuplan": figures}
+    pair = {"a": "idm", "b": "constant_velocity", "score": "pdms", "difference": 0.1, "low": -0.1, "high": 0.2}
+    pair |= {"p_permutation": 0.5, "p_wilcoxon": 0.25, "p_holm": 0.5, "better": 1, "worse": 2, "equal": 0}
+    document = {
+        "versions": {"pdms": "PDMS <v1.1>"},
+        "planners": {"idm": planner},
+        "pairs": [pair],
+        "left_out": ["two@0"],
+        "scenes": 2,
+        "significance": {"units": 2, "unit": "log"},
+        "drives": [
+            {"planner": r.planner, "seed": 0, "scene": r.scene, "end": r.end, "failure": r.failure, "pdms": k / 8}
+            for k, r in enumerate(drives)
+        ],
+    }
+    (run / "scores.json").write_text(json.dumps(document))
+    page = write_replay_report(folder).read_text()
+    assert "<td>idm</td><td>0.250 [0.125, 0.500]</td><td>0.750</td><td>1.000</td><td>0.250 [0.125, 0.500]</td>" in page
+    assert "<td>constant_velocity</td><td>–</td>" in page
+    assert "<td>+0.100 [-0.100, +0.200]</td><td>1/2/0</td><td>0.5000</td>" in page
+    assert "PDMS &lt;v1.1&gt;" in page
+    assert "Too short to be scored: two@0." in page
+    found = {(s["name"], d[5]): d[2] for s in index_of(page)["scenes"] for d in s["drives"]}
+    assert [found["one@0", 0], found["one@0", 1], found["two@0", 1]] == [1 / 8, 4 / 8, None]
+    # Drives made again since: their scores are not those.
+    document["drives"][1]["end"] = "collision"  # type: ignore[index]
+    (run / "scores.json").write_text(json.dumps(document))
+    page = write_replay_report(folder).read_text()
+    assert "The scores are older than the drives (idm in one@0 differs)" in page
+    assert index_of(page)["scenes"][1]["drives"][0][2] is None
+    for damaged, why in (("{", "cannot be read"), ("{}", "is not what drive score writes")):
+        (run / "scores.json").write_text(damaged)
+        with pytest.raises(UserError, match=why):
+            write_replay_report(folder)
 
 
 class Chooses(ConstantVelocity):
