@@ -65,7 +65,7 @@ def measure(config: SttConfig, count: int, near: bool, steps: int = 60) -> dict[
         spent[0] += time.process_time() - began
         return out
 
-    associate = tracker.network.associate
+    associate = tracker.prepared.associate
 
     def nearest_first(x: TrackInputs) -> Pairs:
         found = associate(x)
@@ -73,9 +73,9 @@ def measure(config: SttConfig, count: int, near: bool, steps: int = 60) -> dict[
         return found
 
     if near:
-        object.__setattr__(tracker.network, "associate", nearest_first)
+        object.__setattr__(tracker.prepared, "associate", nearest_first)
     for name in ("associate", "estimate", "newborn"):
-        object.__setattr__(tracker.network, name, partial(timed, getattr(tracker.network, name)))
+        object.__setattr__(tracker.prepared, name, partial(timed, getattr(tracker.prepared, name)))
     state, wall, cpu, around, tracks = tracker.start(), [], [], [], []
     for frame in frames(count, steps):
         spent[0] = 0.0

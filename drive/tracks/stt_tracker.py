@@ -32,7 +32,8 @@ class SttTracker:
     """A trained network as ``drive.tracks.track.Tracker``. It computes on the CPU, with the weights that it has now."""
 
     def __init__(self, network: Stt) -> None:
-        self.network = network.cpu().eval().prepared()
+        self.network = network.cpu().eval()
+        self.prepared = self.network.prepared()
         self.config = network.config
         self.class_names = network.config.class_names
 
@@ -51,9 +52,9 @@ class SttTracker:
 
         own = traits(seen)
         anchors, inputs, look_at = self._inputs(old, frame, seen, own, looks)
-        association = self.network.associate(inputs)
+        association = self.prepared.associate(inputs)
         choice = matched_choice(association.logits.numpy(), look_at, len(frame), life.match, life.no_match)
-        estimate = self.network.estimate(association, torch.from_numpy(choice))
+        estimate = self.prepared.estimate(association, torch.from_numpy(choice))
         matched = choice > 0
         detection = look_at[np.flatnonzero(matched), choice[matched] - 1]
 
@@ -61,7 +62,7 @@ class SttTracker:
         free[detection] = False
         loose = np.flatnonzero(free)
         alone = describe_alone(seen[loose], own[loose], frame.labels[loose], looks[loose], config)
-        birth = torch.sigmoid(self.network.newborn(torch.from_numpy(alone))).numpy().astype(np.float64)
+        birth = torch.sigmoid(self.prepared.newborn(torch.from_numpy(alone))).numpy().astype(np.float64)
         born = birth >= life.birth
         new, birth = loose[born], birth[born]
         now = old.after(
