@@ -192,10 +192,13 @@ def infractions_of(
             )
     ahead = np.stack([np.cos(ego[: last + 1, HEADING]), np.sin(ego[: last + 1, HEADING])], axis=1)
     middle = ego[: last + 1, [X, Y]] + scene.vehicle.centre * ahead
+    # A route without lanes is the recorded path: the map lacks the lanes that lead along it.
+    lanes_known = scene.route is None or len(scene.route.lanes) > 0
+    against = metres_against(world.ground, s, scene.map, middle, WINDOW) if lanes_known else np.zeros(last + 1)
     for kind, off, limit in (
         ("off_road", watch.off_road_m[s, : last + 1], config.off_road_tolerance_m),
         ("off_route", np.abs(watch.aside_m[s, : last + 1]), config.off_route_m),
-        ("wrong_way", metres_against(world.ground, s, scene.map, middle, WINDOW), config.wrong_way_m),
+        ("wrong_way", against, config.wrong_way_m),
     ):
         for start, end in runs(off > limit):
             worst, lasted = float(off[start:end].max()), round((end - 1 - start) * STEP_S, 3)

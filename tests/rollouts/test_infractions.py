@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from drive.rollouts.infractions import Infraction
 from drive.rollouts.rollout import Rollout
 from drive.rollouts.simulate import simulate
 from drive.rollouts.way import runs, standing
+from drive.samples.route import path_route
 from drive.samples.scene import HEADING, Scene, SceneMap, X, Y
 from tests.samples.hand_made_scene import drive, scene
 
@@ -60,6 +61,13 @@ def test_with_the_lane_and_beside_all_lanes() -> None:
     assert found(scene(west), 10.0) == []
     assert [kind for kind, *_ in found(scene(drive(10.0)), 10.0)] == []
     assert found(scene(drive(10.0), around=SceneMap.empty()), 10.0) == []  # nothing is known of the place
+
+
+def test_where_the_map_lacks_the_lanes_nobody_knows() -> None:
+    """A route that is the recorded path itself stands where lanes are missing; what lies across says nothing."""
+    ego = drive(10.0, y=7.0)
+    given = scene(ego)
+    assert found(replace(given, route=path_route(given.map, ego)), 10.0) == []
 
 
 def test_backwards_in_the_own_lane() -> None:
