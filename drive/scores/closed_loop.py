@@ -31,7 +31,7 @@ DRIVE_SCORES = ("nc", "dac", "ddc", "tlc", "ep", "ttc", "lk", "comfort")
 
 HISTORY_STEPS = 15
 
-Reference = Literal["human", "best"]
+Reference = Literal["human", "pdm_closed", "best"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class DriveScoreConfig:
         to_the_end: whether a last window ends where the scene ends, if none does (else up to 2 s are not judged).
         seconds: length of the drives, as they were simulated; None: to the end of their scenes.
         reference: whose progress in a window a drive's is measured against: that of the log's driver in the same 4 s
-            ("human"), or its own alone ("best": 1 wherever it gets on at all).
+            ("human"), of PDM-Closed from the window's start, as the benchmarks have it ("pdm_closed": slow, a call of
+            that planner a window), or its own alone ("best": 1 wherever it gets on at all).
     """
 
     pdm: PdmConfig = field(default_factory=PdmConfig)
@@ -54,8 +55,8 @@ class DriveScoreConfig:
     reference: Reference = "human"
 
     def __post_init__(self) -> None:
-        if not self.every_s >= STEP_S or self.reference not in ("human", "best"):
-            raise ValueError(f"windows at least {STEP_S} s apart, a reference human or best: {self}")
+        if not self.every_s >= STEP_S or self.reference not in ("human", "pdm_closed", "best"):
+            raise ValueError(f"windows at least {STEP_S} s apart, a reference human, pdm_closed or best: {self}")
 
     def label(self) -> str:
         """Name for tables and files."""
@@ -76,7 +77,7 @@ class DriveScores:
             none), and its scores are 0: `left_out` tells which of them nobody can be blamed for.
         start: int64 [M], the window's first step. driven: bool [M]: it was driven to its end.
         window_pdms: [M]. window_columns: for each of DRIVE_SCORES [M].
-        progress_m: [M] along the route. reference_m: [M], the reference's, times its own product.
+        progress_m: [M] along the route. reference_m: [M], the reference's, times its own product; 0 without one.
         unjudged: of each drive what its scene cannot tell (1 in the columns).
         left_out: bool [D]: its scene is shorter than a window. Not to be averaged.
     """
@@ -203,20 +204,29 @@ def _score_scene(
     scorer = PdmScorer(ready, pdm)
     states = np.concatenate([r.ego[own[:, None] + np.arange(T)] for r, own in zip(rollouts, lived, strict=True)])
     B, block = len(states), np.arange(len(states), dtype=np.int64)
-    human = np.zeros(B)
-    if config.reference == "human":
-        at = scene.now + np.concatenate(lived)[:, None] + np.arange(T)
-        known = np.flatnonzero(scene.ego_valid[at].all(axis=1))
-        # The log's driver is one more proposal in each window.
-        states, block = np.concatenate([states, scene.ego[at[known]]]), np.concatenate([block, known])
-    raw = scorer.raw(states, block)
-    if config.reference == "human":
-        human[known] = raw.progress_m[B:] * raw.product[B:]
+    # Who sets the pace is one more proposal in each window.
+    other, known = _pace(scene, rollouts, lived, config)
+    raw = scorer.raw(np.concatenate([states, other]), np.concatenate([block, known]))
+    reference = np.zeros(B)
+    reference[known] = raw.progress_m[B:] * raw.product[B:]
     table = raw.first(B)
     if pdm.second:
         table = replace(table, comfort=_history_comfort(scene, rollouts, lived, states[:B], pdm))
-    reference = human if config.reference == "human" else table.progress_m * table.product
     return whole, (finished(replace(table, ep=progress_share(table, pdm, reference)), pdm), reference)
+
+
+def _pace(scene: Scene, rollouts: list[Rollout], starts: list[Ints], config: DriveScoreConfig) -> tuple[Floats, Ints]:
+    """States [Q, T, 11] of those whose progress is the reference, and the window of each, int64 [Q]."""
+    T, first = config.pdm.steps + 1, np.concatenate(starts)
+    if config.reference == "human":
+        at = scene.now + first[:, None] + np.arange(T)
+        known = np.flatnonzero(scene.ego_valid[at].all(axis=1))
+        return scene.ego[at[known]], known
+    if config.reference == "pdm_closed" and scene.route is not None:
+        from drive.scores.closed_loop_reference import pdm_closed_states  # it plans, which scoring need not
+
+        return pdm_closed_states(scene, rollouts, starts, config.pdm), np.arange(len(first))
+    return np.zeros((0, T, 11)), np.zeros(0, np.int64)
 
 
 def windows_scene(scene: Scene, rollouts: Sequence[Rollout], starts: Sequence[Ints], config: PdmConfig) -> PdmScene:

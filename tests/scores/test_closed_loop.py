@@ -11,8 +11,10 @@ from drive.dynamics.vehicle import Vehicle
 from drive.rollouts.rollout import PlanRecord, Rollout, not_simulated
 from drive.samples.scene import STATIC, Scene
 from drive.scores.closed_loop import DRIVE_SCORES, DriveScoreConfig, score_drives, window_starts, windows_scene
+from drive.scores.closed_loop_reference import observe_drive
 from drive.scores.pdm import PdmScorer
 from drive.scores.pdm_config import PdmConfig
+from drive.scores.pdm_reference import observe_start
 from drive.scores.pdm_scene import pdm_scene
 from tests.scores.pdm_street import cars, going, street
 
@@ -146,5 +148,54 @@ def test_nothing_and_what_does_not_fit() -> None:
         score_drives([whole], [None], EIGHT)
     with pytest.raises(ValueError, match="other actors"):
         score_drives([whole], [street(cars((9.0, 9.0, 0.0)))], EIGHT)
-    with pytest.raises(ValueError, match="a reference human or best"):
+    with pytest.raises(ValueError, match="a reference human, pdm_closed or best"):
         DriveScoreConfig(reference="nobody")  # type: ignore[arg-type]
+
+
+def test_against_pdm_closed() -> None:
+    """The street allows 10 m/s: from 8 m/s PDM-Closed is ahead of the log's driver, from a standstill it makes some
+    way. A drive at 8 m/s has so much less than 1; without a route there is no reference and nothing to judge."""
+    scene = street(cars())
+    config = replace(EIGHT, reference="pdm_closed")
+    drives = [drive(scene, going(v)[:81]) for v in (8.0, 0.0)]
+    table = score_drives(drives, [scene] * 2, config)
+    assert (table.reference_m[:3] > 33.0).all()
+    assert (table.reference_m < 42.0).all()
+    np.testing.assert_allclose(table.window_columns["ep"][:3], 32.0 / table.reference_m[:3])
+    assert (table.reference_m[3:] > 5.0).all()
+    assert table.columns["ep"][1] == 0.0
+    lost = replace(scene, route=None)
+    none = score_drives([drive(lost, going(8.0)[:81])], [lost], config)
+    assert "ep" in none.unjudged[0]
+    assert none.pdms[0] == 1.0
+
+
+def test_what_was_known_at_a_step() -> None:
+    """At step 5 of a drive that starts 0.3 s into its scene: nothing before the log, the log's 0.3 s, the drive."""
+    whole = street(cars((40.0, -1.75, 6.0), (60.0, 1.75, 0.0)))
+    scene = replace(whole, now=3)
+    own = going(4.0)[:81]
+    moved = replace(drive(whole, own), actors=replace(drive(whole, own).actors, box=whole.actors.box[:, :81] + 100.0))
+    seen = observe_drive(scene, moved, 5)
+    assert seen.ego_valid.tolist() == [False] * 12 + [True] * 9
+    np.testing.assert_array_equal(seen.ego[12:15], scene.ego[:3])
+    np.testing.assert_array_equal(seen.ego[15:], own[:6])
+    np.testing.assert_array_equal(seen.actors.box[:, 12:15], whole.actors.box[:, :3])
+    np.testing.assert_array_equal(seen.actors.box[:, 15:], whole.actors.box[:, :6] + 100.0)
+    assert seen.timestamp_ns == 8 * 10**8
+    with pytest.raises(ValueError, match="step 81"):
+        observe_drive(scene, moved, 81)
+
+
+def test_at_the_start_it_is_what_planners_are_shown() -> None:
+    scene = replace(street(cars((40.0, -1.75, 6.0))), now=10)
+    logged = scene.actors
+    own = drive(scene, scene.ego[10:91])
+    moved = replace(own.actors, box=logged.box[:, 10:91], velocity=logged.velocity[:, 10:91])
+    own = replace(own, actors=moved)
+    seen, shown = observe_drive(scene, own, 0), observe_start(scene)
+    for name in ("ego", "ego_valid"):
+        np.testing.assert_array_equal(getattr(seen, name), getattr(shown, name))
+    for name in ("box", "velocity", "valid", "kind"):
+        np.testing.assert_array_equal(getattr(seen.actors, name), getattr(shown.actors, name))
+    assert (seen.command, seen.actors.token, seen.step) == (shown.command, shown.actors.token, 0)
