@@ -31,9 +31,10 @@ types: install
 unit: install
 	$(BIN)/python -m pytest -n 2
 
-gpu: ## every CUDA kernel against its reference, right and how fast; needs a GPU, torch and numba, installs nothing
+gpu: ## every CUDA kernel and the tensor loop against its reference, right and how fast; needs a GPU, torch and numba, installs nothing
 	$(PYTHON) -m ops check --cuda
 	$(PYTHON) -m ops bench --cuda
+	$(PYTHON) -m benchmarks.closed_loop_tensors --device cuda
 
 official: install .official/.installed ## our numbers against the official programs, TensorFlow and all
 	DRIVE_PYTHON=$(CURDIR)/$(BIN)/python .official/bin/python tests/official/run.py $(ONLY)

@@ -28,7 +28,7 @@ class Recording(NamedTuple):
     box: np.ndarray  # float64 [S, A, H + N, 5]
     velocity: np.ndarray  # float64 [S, A, H + N, 2]
     valid: np.ndarray  # bool [S, A, H + N]
-    ground_z: np.ndarray  # float64 [S, A, H + N] global
+    ground_z: np.ndarray  # float64 [S, A, H + N] global, held where nothing was recorded
 
 
 class Paths(NamedTuple):
@@ -153,7 +153,15 @@ def _recording(scenes: Sequence[Scene], most: int, count: int) -> Recording:
             (box, actors.box), (velocity, actors.velocity), (valid, actors.valid), (ground_z, actors.ground_z),
         ):  # fmt: skip
             whole[i, : len(actors), into] = own[:, have]
-    return Recording(box, velocity, valid, ground_z)
+    return Recording(box, velocity, valid, _held(ground_z, valid))
+
+
+def _held(z: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Heights [S, A, T] with those that were not recorded taken from the instant before (the first one's, before it):
+    who drives by itself may be there longer than its recording."""
+    at = np.maximum.accumulate(np.where(valid, np.arange(valid.shape[2]), -1), axis=2)
+    at = np.where(at < 0, valid.argmax(axis=2)[..., None], at)
+    return np.take_along_axis(z, at, axis=2)
 
 
 def _paths(scenes: Sequence[Scene], recording: Recording, kind: np.ndarray, config: SimulationConfig) -> Paths:

@@ -98,14 +98,13 @@ def test_what_was_asked_for_otherwise_is_driven_again(tmp_path: Path, notes: Pat
     assert digest(work, specs) != before
 
 
-def test_the_command_goes_on_after_ctrl_c(tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_goes_on_after_ctrl_c(tmp_path: Path, notes: Path) -> None:
     specs_of(tmp_path / "logs")
     words = ["simulate", str(tmp_path / "logs"), "--planner", f"{__name__}:Counts", "--batch", "1"]
     words += ["--out", str(tmp_path / "out")]
     code = f"import sys; from drive.cli import main; sys.exit(main({words!r}))"
-    run = subprocess.Popen(
-        [sys.executable, "-c", code], env=os.environ | {"DRIVE_TEST_WAITS_IN": "b@0"}, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    waits = os.environ | {"DRIVE_TEST_WAITS_IN": "b@0"}
+    run = subprocess.Popen([sys.executable, "-c", code], env=waits, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 120
     while "b@0" not in notes.read_text() and time.monotonic() < limit:
         time.sleep(0.05)
