@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from configs.town_diffusion import CHANNELS, data, training, trunk
+from configs.town_diffusion import CHANNELS, GUESS, data, training, trunk
 from drive.experiment import Experiment
 from drive.plans.learned import PlannerConfig
 from drive.plans.vanilla_diffusion import VanillaConfig
@@ -15,6 +15,7 @@ def experiment() -> Experiment:
         model=PlannerConfig(
             trunk=trunk(None),
             head=VanillaConfig(channels=CHANNELS, widths=(64, 128, 256), span=None, levels_a_step=4),
+            guess=GUESS,
         ),
         data=data(),
         train=training(),

@@ -42,6 +42,9 @@ from drive.plans.proposals import Proposals, TrainingAnswer
 from drive.plans.schedule import Schedule, add_noise, as_published
 from drive.plans.trunk import BevFrame, SceneFeatures
 
+METRES = 20.0
+"""Points are divided by this where they are told in metres."""
+
 
 @dataclass(frozen=True)
 class DiffusionConfig:
@@ -55,6 +58,8 @@ class DiffusionConfig:
     values: how the bird's-eye values are computed: "read" (each cell when it is first read), "dense" (whole maps, once
         a layer), "auto": "read" on a CPU, "dense" elsewhere.
     noise: False starts from the anchors themselves, without noise (deterministic).
+    with_ego: adds to a trajectory's first feature a perceptron of its points in metres and the ego token. As published
+        the ego reaches a mode as a sum under a norm alone: in short trainings scores do not learn to hear it.
     """
 
     modes: int = 20
@@ -70,6 +75,7 @@ class DiffusionConfig:
     schedule: Schedule = field(default_factory=as_published)
     values: Literal["auto", "read", "dense"] = "auto"
     noise: bool = True
+    with_ego: bool = False
     loss: PlanLossConfig = field(default_factory=PlanLossConfig)
 
     def build(self, frame: BevFrame, channels: int) -> DiffusionHead:
@@ -86,6 +92,7 @@ class LayerScene:
     values: CellValues
     agents: tuple[Tensor, Tensor, Tensor | None]
     ego: Tensor
+    token: Tensor
 
 
 class CascadeLayer(nn.Module):
@@ -107,9 +114,8 @@ class CascadeLayer(nn.Module):
     def scene(self, features: SceneFeatures, maps: MapRows, how: Literal["dense", "read"]) -> LayerScene:
         assert features.agents is not None
         values = CellValues(maps, self.spatial.value, how)
-        return LayerScene(
-            values, self.agents.keys(features.agents, features.agent_valid), self.ego.answer(features.ego)
-        )
+        agents = self.agents.keys(features.agents, features.agent_valid)
+        return LayerScene(values, agents, self.ego.answer(features.ego), features.ego)
 
     def forward(self, f: Tensor, places: Tensor, taps: Taps, level: Tensor, scene: LayerScene) -> Proposals:
         f = self.spatial(f, taps, scene.values)
@@ -133,6 +139,12 @@ class DiffusionHead(nn.Module):
         self.config, self.frame = config, frame
         self.places = PlaceEmbedding(config.points, config.channels)
         self.level = LevelEmbedding(config.channels)
+        C = config.channels
+        self.with_ego = (
+            nn.Sequential(nn.Linear(2 * config.points + C, 4 * C), nn.ReLU(), nn.Linear(4 * C, C))
+            if config.with_ego
+            else None
+        )
         self.layers = nn.ModuleList(CascadeLayer(config) for _ in range(config.layers))
         self.register_buffer("anchors", torch.zeros(config.modes, config.points, 2))
         rows = (config.span or AffineRange()).rows()
@@ -207,6 +219,9 @@ class DiffusionHead(nn.Module):
     def _decode(self, places: Tensor, level: Tensor, scenes: list[LayerScene]) -> list[Proposals]:
         """Every layer's proposals: the feature starts anew in each layer, the places go on."""
         feature, moment = self.places(places), self.level(level)
+        if self.with_ego is not None:
+            token = scenes[0].token.expand(-1, places.shape[1], -1)
+            feature = feature + self.with_ego(torch.cat((places.flatten(-2) / METRES, token), dim=-1))
         found: list[Proposals] = []
         for layer, scene in zip(self.layers, scenes, strict=True):
             maps = scene.values.maps

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from drive.plans.anchors import Coverage
 from drive.plans.diffusion import DiffusionConfig
 from drive.plans.diffusion_nuscenes import NuscenesConfig
+from drive.plans.losses import l1_of_modes
 from drive.plans.mlp_head import MlpHeadConfig
 from drive.plans.proposals import Proposals
 from drive.plans.trunk_object import EgoTrunkConfig, ObjectTrunkConfig
@@ -23,10 +24,15 @@ from drive.samples.plan_sample_batch import PlanBatch
 
 @dataclass(frozen=True)
 class PlannerConfig:
-    """Trunk and head of a learned planner; building it refuses a head that takes features of another size."""
+    """Trunk and head of a learned planner; building it refuses a head that takes features of another size.
+
+    guess: weight of a loss in training alone: the L1 of one trajectory that a perceptron reads off the ego token. It
+        teaches the trunk what the ego is about to do, as other trunks are taught by maps and boxes; 0: none.
+    """
 
     trunk: ObjectTrunkConfig | EgoTrunkConfig
     head: DiffusionConfig | NuscenesConfig | MlpHeadConfig | VanillaConfig
+    guess: float = 0.0
 
     def build(self) -> PlannerModel:
         return PlannerModel(self)
@@ -40,6 +46,8 @@ class PlannerModel(nn.Module):
         self.config = config
         self.trunk: nn.Module = config.trunk.build()
         self.head: Any = config.head.build(config.trunk.frame, config.trunk.channels)
+        guess = MlpHeadConfig(config.head.points, config.head.step_s, 4 * config.trunk.channels)
+        self.guess = guess.build(config.trunk.frame, config.trunk.channels) if config.guess else None
 
     def fit(self, futures: np.ndarray, seed: int) -> Coverage | None:
         """What the head takes from the training futures [N, T, 3]: anchors, ranges. Before the first step. Answers what
@@ -48,15 +56,27 @@ class PlannerModel(nn.Module):
         return found
 
     def forward(self, batch: PlanBatch) -> Any:
-        return self.head.answer(self.trunk(batch))
+        features = self.trunk(batch)
+        answer = self.head.answer(features)
+        return answer if self.guess is None else (answer, self.guess.propose(features).poses)
 
     def losses(self, answer: Any, batch: PlanBatch) -> dict[str, Tensor]:
-        """Scalars: "loss" is the sum of the weighted terms ("score", "regression"); the rest is watched only."""
+        """Scalars: "loss" is the sum of the weighted terms ("score", "regression", "guess"); the rest is watched only.
+
+        answer: what `forward` gave.
+        """
+        guessed = None
+        if self.guess is not None:
+            answer, guessed = answer
         points = self.config.head.points
         if batch.future.shape[1] != points:
             raise ValueError(f"the head plans {points} points, the samples have futures of {batch.future.shape[1]}")
         terms: dict[str, Tensor] = self.head.losses(answer, batch.future, batch.future_valid)
-        taught = [terms[name] for name in ("score", "regression") if name in terms]
+        if guessed is not None:
+            first = torch.zeros(len(guessed), dtype=torch.int64, device=guessed.device)
+            error = l1_of_modes(guessed, first, batch.future, batch.future_valid)
+            terms = {**terms, "guess": self.config.guess * error}
+        taught = [terms[name] for name in ("score", "regression", "guess") if name in terms]
         return {"loss": torch.stack(taught).sum(), **{name: term.detach() for name, term in terms.items()}}
 
     @torch.inference_mode()

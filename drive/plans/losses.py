@@ -20,6 +20,7 @@ class PlanLossConfig:
     total: of their sum over layers, beside a trunk's own losses (a sensor-level trunk also learns boxes and a semantic
         map; the object-level one is given both).
     alpha, gamma: the focal loss's.
+    softmax: scores the modes by cross-entropy over them instead of the focal loss (`score` is then its weight).
     """
 
     score: float = 10.0
@@ -27,6 +28,7 @@ class PlanLossConfig:
     total: float = 12.0
     alpha: float = 0.25
     gamma: float = 2.0
+    softmax: bool = False
 
     @staticmethod
     def nuscenes() -> PlanLossConfig:
@@ -64,8 +66,11 @@ def mode_losses(
     for layer in answer.layers:
         target = F.one_hot(modes, layer.logits.shape[1])
         logits, target = layer.logits[known], target[known]
-        focal = focal_loss(logits, target, config.alpha, config.gamma) / max(logits.numel(), 1)
-        score = score + config.score * focal
+        if config.softmax:
+            missed = -(target * logits.log_softmax(1)).sum() / max(len(logits), 1)
+        else:
+            missed = focal_loss(logits, target, config.alpha, config.gamma) / max(logits.numel(), 1)
+        score = score + config.score * missed
         regression = regression + config.regression * l1_of_modes(layer.poses, modes, future, valid)
     return {"score": config.total * score, "regression": config.total * regression}
 

@@ -17,7 +17,7 @@ from drive.plan import load_planner, plan_command
 from drive.plans.anchors import AffineRange
 from drive.plans.diffusion import DiffusionConfig
 from drive.plans.learned import PlannerConfig, PlannerModel
-from drive.plans.losses import l1_of_modes, positive_modes
+from drive.plans.losses import PlanLossConfig, l1_of_modes, positive_modes
 from drive.plans.mlp_head import MlpHeadConfig
 from drive.plans.planner import HISTORY, BatchPlanner, Observation
 from drive.plans.schedule import from_white_noise
@@ -83,6 +83,52 @@ def test_heads_on_the_object_trunk(head: str, dataset: PlanDataset) -> None:
     quiet = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().any()}
     unread = ("trunk.fine", "trunk.middle", "trunk.coarse", "trunk.to_map", "trunk.map_norm")
     assert not {name for name in quiet if head == "diffusion" or not name.startswith(unread)}
+
+
+def test_the_guess_teaches_the_trunk_and_changes_no_answer(dataset: PlanDataset) -> None:
+    told = replace(DIFFUSION, with_ego=True, loss=PlanLossConfig(score=2.0, softmax=True))
+    model = model_of(PlannerConfig(TRUNK, told, guess=3.0), dataset)
+    batch = collate_plans(dataset.samples[::6])
+    terms = model.train().losses(model(batch), batch)
+    parts = [terms[name] for name in ("score", "regression", "guess")]
+    assert float(terms["loss"].detach()) == pytest.approx(float(torch.stack(parts).sum()), rel=1e-5)
+    features = model.trunk(batch)
+    assert model.guess is not None
+    by_hand = (model.guess.propose(features).poses[:, 0] - batch.future).abs().mean()
+    assert float(terms["guess"]) == pytest.approx(3 * float(by_hand.detach()), rel=1e-4)
+    terms["loss"].backward()
+    assert not {n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().any()}
+    model.eval()
+    before = model.propose(batch).poses
+    torch.nn.init.zeros_(model.guess.outer.weight)
+    assert torch.equal(model.propose(batch).poses, before)
+    # The ego's own speed changes the scores, at once.
+    faster = replace(batch, status=batch.status + 1.0)
+    assert (model.propose(faster).logits - model.propose(batch).logits).abs().max() > 1e-3
+
+
+def test_no_map_and_no_past_where_they_are_not_asked_for(dataset: PlanDataset) -> None:
+    trunk = replace(TRUNK, map_channels=None, past=False)
+    model = model_of(PlannerConfig(trunk, MlpHeadConfig(hidden=64)), dataset)
+    assert not [name for name, _ in model.named_parameters() if "fine" in name or "map" in name]
+    batch = collate_plans(dataset.samples[::6])
+    assert model.trunk(batch).bev is None
+    told = model.propose(batch).poses
+    status = batch.status.clone()
+    status[:, -2:] += 2.0  # accelerations
+    again = model.propose(replace(batch, past=batch.past + 1.0, status=status)).poses
+    assert torch.equal(told, again)
+    with pytest.raises(ValueError, match="needs a bird's-eye map"):
+        model_of(PlannerConfig(trunk, DIFFUSION), dataset).propose(batch)
+
+
+def test_several_noises_a_step(dataset: PlanDataset) -> None:
+    often = VanillaConfig(modes=1, channels=32, widths=(16, 16, 32), span=None, levels_a_step=3)
+    model = model_of(PlannerConfig(TRUNK, often), dataset).train()
+    batch = collate_plans(dataset.samples[::6])
+    terms = model.losses(model(batch), batch)
+    assert torch.isfinite(terms["loss"])
+    terms["loss"].backward()
 
 
 def test_a_scene_is_answered_alike_in_any_batch(dataset: PlanDataset) -> None:

@@ -40,6 +40,10 @@ def test_numbers_by_hand() -> None:
     found = mode_losses(answer_of(poses, logits), AHEAD, ALL, PlanLossConfig())
     assert float(found["score"]) == pytest.approx(12 * 10 * focal)
     assert float(found["regression"]) == pytest.approx(12 * 8 * 1.1 / 6)
+    chosen = mode_losses(
+        answer_of(poses, torch.tensor([[0.0, 1.0]])), AHEAD, ALL, PlanLossConfig(score=2, softmax=True)
+    )
+    assert float(chosen["score"]) == pytest.approx(12 * 2 * math.log(1 + math.e))
     twice = mode_losses(answer_of(poses, logits, layers=2), AHEAD, ALL, PlanLossConfig())
     assert float(twice["score"]) == pytest.approx(2 * float(found["score"]))
     small = mode_losses(answer_of(poses, logits), AHEAD, ALL, PlanLossConfig.nuscenes())
