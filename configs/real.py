@@ -1,5 +1,6 @@
 """``make real``: real recordings converted, verified, counted; a detector that must find its own KITTI labels again;
-trackers on KITTI's tracking sequences.
+trackers on KITTI's tracking sequences; planners in closed loop on the nuScenes, Waymo and Argoverse 2 recordings with
+maps.
 
 It measures readers, geometry and whether the model can learn at all; seven frames say nothing about generalisation.
 """
@@ -69,6 +70,7 @@ def real(arguments: RealArguments) -> None:
     runs = [out / f"kitti_seed{seed}" for seed in range(arguments.seeds)]
     stages.run("report", ["drive", "view", *runs, "--out", out / "report.html"])
     tracking(arguments, stages)
+    planning(arguments, stages)
     print(f"car AP R40 at 0.5 IoU, 5 points or more, lowest of {arguments.seeds} seeds: {min(figures):.4f}")
     print(f"{stages.figures['seconds.total']:.0f} s in all; pictures in {out / 'pictures'}")
 
@@ -91,6 +93,14 @@ def tracking(arguments: RealArguments, stages: Stages) -> None:
     stages.add({key: value for key, value in figures.items() if key.startswith("tracking.")})
     page = ["drive", "track", "configs.kitti_ab3dmot", "--logs", logs, "--detections", detections]
     stages.run("track.page", [*page, "--out", work / "ab3dmot", "--again"])
+
+
+def planning(arguments: RealArguments, stages: Stages) -> None:
+    """Planners in closed loop: ``planning.<dataset>.<planner>.pdms``, with traffic that answers ``planning_idm...``."""
+    table, work = arguments.out / "planning.json", arguments.out / "planning"
+    study = ["benchmarks.real_planning", arguments.data, "--work", work, "--out", table]
+    stages.run("plan.study", study)
+    stages.add(json.loads(table.read_text())["figures"])
 
 
 def counts(name: str, folder: Path) -> dict[str, object]:
