@@ -27,6 +27,22 @@ from drive.scores.torch_waymax import EdgeLists, Logged, step_metrics_tensors
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
+def drive(
+    there: TorchWorld, edges: EdgeLists, logged: Logged, start: TorchState, plans: list[torch.Tensor]
+) -> TorchState:  # fmt: skip
+    """All steps with their metrics; the state at the end."""
+    state = start
+    for k in range(STEPS):
+        if k % REPLAN == 0:
+            reference = reference_of(plans[k // REPLAN], k)
+        after = step_tensors(there, state, reference)
+        step_metrics_tensors(there, edges, logged, state, after)
+        state = after
+    if there.box.is_cuda:
+        torch.cuda.synchronize()
+    return state
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
@@ -48,19 +64,8 @@ def main() -> int:
             for k in range(0, STEPS, REPLAN)
         ]  # fmt: skip
 
-        def run() -> TorchState:
-            state = start
-            for k in range(STEPS):
-                if k % REPLAN == 0:
-                    reference = reference_of(plans[k // REPLAN], k)
-                after = step_tensors(there, state, reference)
-                step_metrics_tensors(there, edges, logged, state, after)
-                state = after
-            if args.device != "cpu":
-                torch.cuda.synchronize()
-            return state
-
-        found = run()
+        everything = there, edges, logged, start, plans
+        found = drive(*everything)
         away = max(
             float(np.abs(found.ego[:, :2].cpu().double().numpy() - end.ego[:, :2]).max()),
             float(np.abs(found.box[..., :2].cpu().double().numpy() - end.box[..., :2]).max()),
@@ -69,7 +74,7 @@ def main() -> int:
         times = []
         for _ in range(args.rounds):
             began = time.perf_counter()
-            run()
+            drive(*everything)
             times.append(time.perf_counter() - began)
         steps = args.drives * STEPS / float(np.median(times))
         line = {
