@@ -17,7 +17,8 @@ body { margin: 0 auto; max-width: 1500px; padding: 24px 20px 80px; background: v
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 34px 0 6px; scroll-margin-top: 12px; }
 p { margin: 6px 0; max-width: 110ch; } .faint { color: var(--faint); } .bad { color: var(--bad); }
 .warn { color: var(--warn); }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 8px 0; }
+.wide { overflow-x: auto; } .wide td { white-space: nowrap; } .failures td:last-child { white-space: normal; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 8px 0; }
 th, td { text-align: right; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th:first-child, td:first-child { text-align: left; } th { color: var(--faint); font-weight: 500; }
 .control { display: flex; gap: 12px; align-items: center; flex-wrap: wrap; margin: 8px 0; font-size: 14px; }

@@ -127,8 +127,11 @@ def _settings(run: RunFolder) -> str:
 
 
 def _planners(run: RunFolder, scores: RunScores | None) -> str:
-    names = scores.columns if scores is not None else ()
-    head = ["planner", *names, "drives", "failed", "left out", "seconds driven", "ended early"]
+    scored = ""
+    if scores is not None:
+        cells = [[name, *(scores.of_planner(name, column) for column in scores.columns)] for name in run.drives]
+        scored = _table(["planner", *scores.columns], cells)
+    head = ["planner", "drives", "failed", "left out", "seconds driven", "ended early"]
     head += [kind.replace("_", " ") for kind in KINDS[1:]] + ["ms a plan, median", "at worst"]
     rows = []
     for name, drives in run.drives.items():
@@ -138,10 +141,9 @@ def _planners(run: RunFolder, scores: RunScores | None) -> str:
         seconds = sum(max(len(drive.ego) - 1, 0) for drive in drives) * 0.1
         left_out = len(run.document["planners"][name].get("left_out", ()))
         times = [f"{np.median(took):.1f}", f"{took.max():.1f}"] if len(took) else ["–", "–"]
-        own = [scores.of_planner(name, column) for column in names] if scores is not None else []
         plain = [len(drives), counts[0], left_out, f"{seconds:.0f}", early, *counts[1:]]
-        rows.append([name, *own, *(str(value) for value in plain), *times])
-    return _table(head, rows)
+        rows.append([name, *(str(value) for value in plain), *times])
+    return scored + _table(head, rows)
 
 
 def _pairs(scores: RunScores | None) -> str:
