@@ -18,6 +18,7 @@ h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 34px 0 6p
 p { margin: 6px 0; max-width: 110ch; } .faint { color: var(--faint); } .bad { color: var(--bad); }
 .warn { color: var(--warn); }
 .wide { overflow-x: auto; } .wide td { white-space: nowrap; } .failures td:last-child { white-space: normal; }
+.failures td, .failures th { text-align: left; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 8px 0; }
 th, td { text-align: right; padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th:first-child, td:first-child { text-align: left; } th { color: var(--faint); font-weight: 500; }
@@ -42,7 +43,7 @@ canvas.view { height: 440px; } canvas.strip { height: 84px; margin: 10px 0; curs
   overflow-wrap: anywhere; }
 .key { display: inline-block; margin-right: 16px; font-size: 13.5px; }
 .key i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 6px;
-  vertical-align: -1px; background: var(--s); }
+  vertical-align: -1px; background: var(--s); outline: 1px solid var(--line); }
 """
 
 _SCRIPT = r"""
