@@ -47,7 +47,7 @@ def plan_command(argv: Sequence[str]) -> int:
 
 
 def load_planner(run: Path, device: str = "cpu", seed: int | None = 0) -> LearnedPlanner:
-    """The planner of a run, ready to drive. seed: of its noise; None starts without any.
+    """The planner of a run, ready to drive, with the headings of its paths. seed: of its noise; None: without any.
 
     Raises:
         UserError: no run, one of something else than a planner, a damaged file.
@@ -57,4 +57,4 @@ def load_planner(run: Path, device: str = "cpu", seed: int | None = 0) -> Learne
     if not isinstance(model, PlannerModel) or not isinstance(data, PlanDataConfig):
         raise UserError(run, "is not a planner's run", "name a folder that `drive plan` made")
     load_weights(model, run / WEIGHTS)
-    return LearnedPlanner(experiment.name, model.to(torch.device(device)).eval(), data.features, seed)
+    return LearnedPlanner(experiment.name, model.to(torch.device(device)).eval(), data.features, seed, "path")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
+from drive.geometry.angles import wrap_angle
 from drive.plans.learned import PlannerModel
 from drive.plans.plan import Modes, Plan
 from drive.plans.planner import HISTORY, Observation
@@ -28,12 +30,15 @@ class LearnedPlanner:
     """Samples are made of observations as they are of logs; one forward pass answers for many drives.
 
     seed: of the noise, which depends on it, the scene and the step alone; None starts without noise.
+    headings: of the plans: those that the network tells, or those of the path through its places. A tracker follows
+        headings more than places, and a network that has learned its places may still be a tenth of a radian off.
     """
 
     name: str
     model: PlannerModel
     features: PlanFeatures
     seed: int | None = 0
+    headings: Literal["told", "path"] = "told"
     _maps: OrderedDict[str, tuple[object, MapLines, MapPicture]] = field(default_factory=OrderedDict, repr=False)
 
     def plan(self, observation: Observation) -> Plan:
@@ -83,3 +88,25 @@ class LearnedPlanner:
                 self._maps.popitem(last=False)
         self._maps.move_to_end(observation.scene)
         return kept[1], kept[2]
+
+
+LEAST_WAY_M = 0.4
+"""A shorter piece of a path says nothing of the heading: the one before it goes on."""
+
+
+def path_headings(places: np.ndarray) -> np.ndarray:
+    """Headings float64 [B, T] of paths through places [B, T, 2] that begin at the origin, along x: at each place a mean
+    of the two pieces which meet there (the longer one counts less), at the last one its piece's."""
+    B, T = places.shape[:2]
+    step = np.diff(np.concatenate([np.zeros((B, 1, 2)), places], axis=1), axis=1)
+    length, way = np.hypot(step[..., 0], step[..., 1]), np.arctan2(step[..., 1], step[..., 0])
+    long = length > LEAST_WAY_M
+    turned, before = np.empty((B, T)), np.zeros(B)
+    for t in range(T):  # 8 places; the drives are side by side
+        before = np.where(long[:, t], before + wrap_angle(way[:, t] - before), before)
+        turned[:, t] = before
+    out = turned.copy()
+    both = long[:, :-1] & long[:, 1:]
+    mean = turned[:, :-1] * length[:, 1:] + turned[:, 1:] * length[:, :-1]
+    out[:, :-1] = np.where(both, mean / np.maximum(length[:, :-1] + length[:, 1:], 1e-9), turned[:, :-1])
+    return out

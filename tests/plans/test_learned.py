@@ -17,6 +17,7 @@ from drive.plan import load_planner, plan_command
 from drive.plans.anchors import AffineRange
 from drive.plans.diffusion import DiffusionConfig
 from drive.plans.learned import PlannerConfig, PlannerModel
+from drive.plans.learned_planner import path_headings
 from drive.plans.losses import PlanLossConfig, l1_of_modes, positive_modes
 from drive.plans.mlp_head import MlpHeadConfig
 from drive.plans.planner import HISTORY, BatchPlanner, Observation
@@ -120,6 +121,24 @@ def test_no_map_and_no_past_where_they_are_not_asked_for(dataset: PlanDataset) -
     assert torch.equal(told, again)
     with pytest.raises(ValueError, match="needs a bird's-eye map"):
         model_of(PlannerConfig(trunk, DIFFUSION), dataset).propose(batch)
+
+
+def test_headings_of_a_path() -> None:
+    """On a circle of 20 m, evenly: exact in between; at the last place half a piece behind."""
+    angle = np.arange(1, 9) * 0.1
+    circle = 20 * np.stack([np.sin(angle), 1 - np.cos(angle)], axis=1)
+    standing = np.zeros((8, 2))
+    stops = np.array([[2.0, 0.0], [4.0, 2.0], [4.1, 2.2], [4.1, 2.3], [4.1, 2.3], [4.1, 2.3], [4.1, 2.3], [4.1, 2.3]])
+    found = path_headings(np.stack([circle, standing, stops]))
+    np.testing.assert_allclose(found[0, :-1], angle[:-1], atol=1e-9)
+    assert found[0, -1] == pytest.approx(0.75)
+    assert not found[1].any()
+    np.testing.assert_allclose(found[2, 1:], np.pi / 4, atol=1e-9)
+    # Backwards is a turn by pi, the shorter way round, and then goes on.
+    assert path_headings(np.array([[[-1.0, 0.0], [-2.0, 0.1]]]))[0, 1] == pytest.approx(
+        np.pi - np.arctan(0.1), abs=1e-6
+    )
+    assert path_headings(np.zeros((0, 8, 2))).shape == (0, 8)
 
 
 def test_several_noises_a_step(dataset: PlanDataset) -> None:
