@@ -51,6 +51,8 @@ class LearnedPlanner:
             return []
         proposals = self.propose(observations)
         best, every, logits = (t.cpu().double().numpy() for t in (proposals.best(), proposals.poses, proposals.logits))
+        if self.headings == "path":
+            best[..., 2] = path_headings(best[..., :2])
         times = (np.arange(self.features.points) + 1) * self.features.step_s
         if every.shape[1] == 1:
             return [Plan(poses, times) for poses in best]
