@@ -256,7 +256,12 @@ def test_a_short_training_learns(dataset: PlanDataset, tmp_path: Path) -> None:
     plans = planner.plan_many([observe(scene, at) for at in (25, 35)])
     both = planner.model.propose(collate_plans(scene_samples(scene, [25, 35], FEATURES))).best().numpy()
     for plan, poses in zip(plans, both, strict=True):
+        assert plan.poses[:, :2] == pytest.approx(poses[:, :2], abs=1e-3)
+        assert plan.poses[:, 2] == pytest.approx(path_headings(plan.poses[None, :, :2])[0], abs=1e-9)
+    told = replace(planner, headings="told").plan_many([observe(scene, at) for at in (25, 35)])
+    for plan, poses in zip(told, both, strict=True):
         assert plan.poses == pytest.approx(poses, abs=1e-3)
+    for plan in plans:
         assert plan.times_s.tolist() == [0.5 * k for k in range(1, 9)]
     assert planner.plan(observe(scene, 25)).poses == pytest.approx(plans[0].poses, abs=1e-4)
     assert planner.plan_many([]) == []
