@@ -6,7 +6,8 @@
 - ``planning.<dataset>.<planner>.pdms``: the score of `drive.scores.closed_loop` (windows of 4 s every 2 s, progress
   against the log's driver), mean over drives, traffic repeats the recording. No NAVSIM number: "PDMS-nuS" where the
   road is nuScenes' lanes and buffered connectors, "PDMS-W" where it is Waymo's road edges, "PDMS-AV2" likewise,
-  "PDMS-real" over all. ``planning_idm...``: traffic that answers.
+  "PDMS-real" over all; corners may be as far off the road as infractions allow (0.3 m). ``planning_idm...``: traffic
+  that answers.
 - References: ``log_replay`` puts the vehicle where the log has it; ``log_replay_tracked`` is the same plan as nuPlan's
   tracker follows it, which is how every other planner drives.
 - ``log_shows``: what is wrong in each recording itself, in numbers: least distance to anybody (negative: how deep
@@ -62,7 +63,12 @@ SOURCES = {  # dataset: (name of its score, what converts which folder)
 NO_EGO = ("tfrecord-00005-of-00150_2bd577a009790706",)
 PLANNERS = ("stop", "constant_velocity", "idm", "pdm_closed")
 TRAFFIC: tuple[tuple[ActorMode, str], ...] = (("log", "planning"), ("idm", "planning_idm"))
-VERSIONS = (DriveScoreConfig(), DriveScoreConfig(pdm=PdmConfig(version="v2-fixed")))
+# As far off the road as infractions allow: roads without an area are strips about lines, which cut corners.
+SPARED_M = 0.3
+VERSIONS = (
+    DriveScoreConfig(pdm=PdmConfig(road_tolerance_m=SPARED_M)),
+    DriveScoreConfig(pdm=PdmConfig(version="v2-fixed", road_tolerance_m=SPARED_M)),
+)
 
 
 def convert_all(data: Path, logs: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -23,8 +24,16 @@ def find_planner(name: str) -> Planner:
     Modules in the folder that the command runs in are found too.
 
     Raises:
-        UserError: neither; what it names is no planner.
+        UserError: neither; what it names is no planner; a planner whose name is no folder's.
     """
+    planner = _find(name)
+    if not re.fullmatch(r"\w[\w.+ -]*", planner.name):
+        what = f"calls itself {planner.name!r}, which cannot name a folder of results"
+        raise UserError(f"planner {name!r}", what, "give it a name of letters, digits and _ . + -")
+    return planner
+
+
+def _find(name: str) -> Planner:
     if name in BASELINES:
         return BASELINES[name]
     if os.path.isfile(os.path.join(name, "config.json")):

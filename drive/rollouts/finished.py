@@ -68,15 +68,19 @@ def digest(work: SimulationWork, specs: Sequence[SceneSpec]) -> str:
     for name in (work.planner, *parts.values()):
         if isinstance(name, str | Path) and name and Path(name).is_dir():  # the run of a learned planner, a detector
             told += [_state_of(path) for path in sorted(Path(name).rglob("*")) if path.is_file()]
-    module = work.planner.partition(":")[0]
-    try:
-        spec = importlib.util.find_spec(module) if ":" in work.planner else None
-    except (ImportError, ValueError):
-        spec = None
-    if spec is not None and spec.origin:
-        told.append(_state_of(Path(spec.origin)))
+        if isinstance(name, str) and (source := _source(name.partition(":")[0])):  # a planner of yours, a recipe
+            told.append(_state_of(source))
     told += [_state_of(path) for path in sorted(Path(drive.__file__).parent.rglob("*.py"))]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module; None where no module is called so."""
+    try:
+        spec = importlib.util.find_spec(module) if all(part.isidentifier() for part in module.split(".")) else None
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin else None
 
 
 def _state_of(path: Path) -> str:

@@ -215,7 +215,7 @@ def _path(box: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @njit(cache=True, nogil=True)
 def _walk(box, valid, way, kept):  # type: ignore[no-untyped-def]
     """Which instants of boxes [T, 5] are far enough from the kept one before: their number, `kept` and `way` [T]."""
-    count = 0
+    count, end, rest = 0, 0, 0.0
     for t in range(valid.size):
         if not valid[t]:
             continue
@@ -229,6 +229,11 @@ def _walk(box, valid, way, kept):  # type: ignore[no-untyped-def]
             way[t] += step
             kept[count] = t
             count += 1
+        end, rest = t, step
+    if count > 0 and end != kept[count - 1] and rest > 0.0:  # the last piece counts, however short
+        way[end] = way[kept[count - 1]] + rest
+        kept[count] = end
+        count += 1
     return count
 
 

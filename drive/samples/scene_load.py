@@ -67,7 +67,7 @@ def load_scene(log: Log, start: float, config: SceneConfig | None = None) -> Sce
     here = log.frame(int(np.searchsorted(stamps, grid[now - first] + SLACK_NS, side="right")) - 1)
     origin = np.round(here.global_from_ego[:2, 3])
     ego, ego_valid, ego_z = ego_motion(log, grid, vehicle, origin, track)
-    name = f"{log.name}@{now}"
+    name = f"{log.path.name}@{now}"  # the folder's name: who renames a log finds its scenes under the new one
     if not ego_valid[now - first]:
         mend = "choose another start, or another vehicle as the ego (a track, or 'longest')"
         raise UserError(name, "the log has no pose of the ego there", mend)
@@ -92,7 +92,7 @@ def load_scene(log: Log, start: float, config: SceneConfig | None = None) -> Sce
         notes = (*notes, f"left out, their category names no kind of actor: {', '.join(unknown)}")
     return Scene(
         name=name,
-        log=log.name,
+        log=log.path.name,
         timestamps_ns=grid,
         now=now - first,
         origin_xy=origin,

@@ -49,6 +49,15 @@ def test_who_catches_up_with_the_recording_brakes_for_it() -> None:
     np.testing.assert_allclose(np.diff(then.box[0, 3:, 0]) / 0.1, between[3:], atol=0.1)
 
 
+def test_the_last_piece_of_a_way_is_driven_too() -> None:
+    # 0.2 m in the last two steps, less than what makes a place of its own before.
+    speed = np.full(81, 5.0)
+    speed[-3:] = [5.0, 1.0, 1.0]
+    log = recorded(speed)
+    then = moved(scene(drive(1.0), log))
+    assert abs(then.box[0, -1, 0] - log.box[0, -1, 0]) < 0.1
+
+
 def test_a_first_speed_that_is_wrong_is_not_believed() -> None:
     log = recorded(np.full(81, 10.0))
     log.velocity[0, :2] = 0.0

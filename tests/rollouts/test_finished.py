@@ -24,6 +24,7 @@ from drive.rollouts.filters import SceneFilter
 from drive.rollouts.finished import DONE, FINISHED, digest, drive_keeping, forget
 from drive.rollouts.many import KILLED, SceneSpec, SimulationWork, drive_all
 from drive.rollouts.rollout_file import read_rollouts
+from drive.sensor_run import SensorRun
 from tests.rollouts.test_many import Crashes, same, write_log
 
 RAY = importlib.util.find_spec("ray") is not None
@@ -96,6 +97,16 @@ def test_what_was_asked_for_otherwise_is_driven_again(tmp_path: Path, notes: Pat
     assert before != digest(work, [])
     os.utime(tmp_path / "a" / "log.json", ns=(1, 1))
     assert digest(work, specs) != before
+
+
+def test_an_edited_recipe_of_the_tracker_is_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "recipe_of_test_finished.py"
+    recipe.write_text("x = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    work = SimulationWork("stop", sensing=SensorRun("true", "recipe_of_test_finished"))
+    before = digest(work, [])
+    os.utime(recipe, ns=(1, 1))
+    assert digest(work, []) != before
 
 
 def test_the_command_goes_on_after_ctrl_c(tmp_path: Path, notes: Path) -> None:

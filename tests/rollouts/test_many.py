@@ -168,7 +168,7 @@ def test_filters() -> None:
 
 def test_planners_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_planner_of_test_many.py").write_text(
-        "class A:\n    name = 'a'\n    def plan(self, o): ...\nx = 3\n"
+        "class A:\n    name = 'a'\n    def plan(self, o): ...\nclass Up(A):\n    name = '../a'\nx = 3\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -181,9 +181,17 @@ def test_planners_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("my_planner_of_test_many:B", "AttributeError"),
         ("my_planner_of_test_many:x", "is a int without"),
         ("no_such_module:A", "ModuleNotFoundError"),
+        ("my_planner_of_test_many:Up", "cannot name a folder"),
     ):
         with pytest.raises(UserError, match=why):
             find_planner(name)
+
+
+def test_a_renamed_log_is_driven_under_its_new_name(tmp_path: Path) -> None:
+    write_log(tmp_path, "one")
+    (tmp_path / "one").rename(tmp_path / "other")
+    (drives,) = drive_all(SimulationWork("stop"), [SceneSpec(tmp_path / "other", 0.0)])
+    assert [(r.scene, r.log, r.failed) for r in drives.rollouts] == [("other@0", "other", False)]
 
 
 def test_batches_in_this_process(tmp_path: Path) -> None:
