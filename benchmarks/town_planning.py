@@ -131,7 +131,8 @@ def trained(name: str, seed: int, a: argparse.Namespace) -> tuple[LearnedPlanner
         done = train(experiment, run, dataset=decisions(a))
         facts = {"train_seconds": round(done.seconds, 1), "train_steps": done.steps, "recipe": experiment.hash()}
         (run / "facts.json").write_text(json.dumps(facts))
-    return load_planner(run, seed=seed), json.loads((run / "facts.json").read_text())
+    planner = replace(load_planner(run, seed=seed), headings=a.headings)
+    return planner, json.loads((run / "facts.json").read_text())
 
 
 def one_mode(planner: LearnedPlanner) -> LearnedPlanner:
@@ -239,12 +240,14 @@ def main() -> None:
     parser.add_argument("--planners", nargs="+", default=[*LEARNED, "ego_mlp", *RULES])
     parser.add_argument("--held-out", default="held_out", choices=("held_out", "tuning"))
     parser.add_argument("--traffic", default="idm", choices=("log", "idm", "idm_behind"))
+    parser.add_argument("--headings", default="path", choices=("path", "told"), help="of the learned planners' plans")
     parser.add_argument("--workers", type=int, default=2)
     a = parser.parse_args()
     make_logs(a)
     work = [(name, seed) for seed in a.seeds for name in a.planners if seed == a.seeds[0] or name in LEARNED]
     folder = a.work / f"stages_{a.held_out}_{a.traffic}"
-    tags = ["" if name in RULES else f"_{recipe(name, seed, a).hash()}" for name, seed in work]
+    told = "" if a.headings == "path" else "_told"
+    tags = ["" if name in RULES else f"_{recipe(name, seed, a).hash()}{told}" for name, seed in work]
     files = [folder / f"{name}_{seed}{tag}.json" for (name, seed), tag in zip(work, tags, strict=True)]
     for (name, seed), file in zip(work, files, strict=True):
         with claimed(file) as own:
