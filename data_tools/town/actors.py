@@ -48,7 +48,7 @@ class Population:
         """
         h, fleet = 0.02, self.history.fleet
         along = np.array([[self.history.along_at(float(t) + d)[0] for t in times] for d in (-h, 0.0, h)])
-        before, now, after = fleet.pose(along)
+        before, now, after = fleet.pose(along.reshape(3, len(times), len(fleet.movers)))
         still = np.broadcast_to(self.still, (len(times), *self.still.shape))
         velocity = np.zeros((len(times), now.shape[1] + len(self.still), 2))
         velocity[:, : now.shape[1]] = (after - before)[..., :2] / (2 * h)
