@@ -1,4 +1,5 @@
-"""``make demo``: a town recorded in raw nuScenes shape, converted, learned by two detectors, tracked, scored, shown.
+"""``make demo``: a town recorded in raw nuScenes shape, converted, learned by two detectors, tracked, scored, shown;
+and planners that drive through other towns in closed loop.
 
 Every step is a command that a user would type; this only runs them in a row and gathers their figures.
 """
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs.demo_planning import plan_stage
 from configs.stages import Stages, run_command
 
 RUNS = ("pillars", "swformer")
@@ -37,15 +39,25 @@ class DemoArguments:
     """Training time of each detector; its start-up is not in it, and three minutes are to hold both."""
     seed: int = 0
     """Of the town and of the training."""
+    plan_seconds: float = 30.0
+    """Training time of the planner."""
+    plan_scenarios: int = 192
+    """Scenarios of 8 s that it learns from."""
+    plan_held_out: int = 16
+    """Drives of 8 s in other towns, for scoring planners."""
 
 
 def demo(arguments: DemoArguments) -> None:
     """All stages; ``summary.json`` is written after each."""
-    out, figures = arguments.out, run_demo(arguments).figures
+    out, stages = arguments.out, run_demo(arguments)
+    sizes = (arguments.plan_seconds, arguments.plan_scenarios, arguments.plan_held_out)
+    plan_stage(stages, out / "planning", *sizes)
+    figures = stages.figures
+    print()
     for name in RUNS:
         print(f"{name:9s} car AP {figures[f'detection.{name}.car_ap']:.3f}  mAP {figures[f'detection.{name}.mAP']:.3f}")
     print(f"ab3dmot   on {figures['tracking.detector']}: AMOTA {figures['tracking.ab3dmot.amota']:.3f}")
-    print(f"{figures['seconds.total']:.0f} s in all; open {out / 'report.html'} and {out / 'tracking.html'}")
+    print(f"{figures['seconds.total']:.0f} s in all; open report.html, tracking.html and planning.html in {out}")
 
 
 def run_demo(arguments: DemoArguments) -> Stages:

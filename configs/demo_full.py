@@ -1,4 +1,5 @@
-"""``make demo-full``: the demo with longer trainings, every tracker beside the other, and STT learned on the town.
+"""``make demo-full``: the demo with longer trainings, every tracker beside the other, STT learned on the town, and the
+study of planners: DiffusionDrive, a perceptron and a plain diffusion policy in closed loop.
 
 A detector is surer of the boxes that it was trained on than it will ever be again, and a tracker that learns from those
 trusts it too much. So STT learns from cross-fitted detections: the training scenes are parted in two, a detector of the
@@ -8,6 +9,7 @@ tracker gets the detections of the detector that was trained on all training sce
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ TRACKERS = ("center_greedy", "simple_track")  # beside the demo's own
 
 @dataclass(frozen=True)
 class FullArguments:
-    """The demo, longer, and STT. About an hour on two cores."""
+    """The demo, longer, STT, and the study of planners. About an hour and a half on two cores."""
 
     out: Path = Path("runs/demo-full")
     """Folder of the demo; what is there already is used again."""
@@ -40,7 +42,13 @@ class FullArguments:
     stt_seconds: float = 300.0
     """Training time of STT."""
     seeds: int = 3
-    """Trainings of STT."""
+    """Trainings of STT and of each learned planner."""
+    plan_logs: int = 256
+    """Drives of 32 s that planners learn from: 8 scenarios of 8 s in each."""
+    plan_steps: int = 1000
+    """Optimiser steps of each planner's training."""
+    plan_held_out: int = 240
+    """Drives of 8 s in other towns, for scoring planners."""
     seed: int = 0
     """Of the town and of the detectors."""
 
@@ -70,7 +78,21 @@ def demo_full(arguments: FullArguments) -> None:
     for tracker in ("ab3dmot", *TRACKERS, "stt"):
         amota, car = (stages.figures[f"tracking.{tracker}.{key}"] for key in ("amota", "nuscenes.car.mota"))
         print(f"{tracker:14s} AMOTA {amota:.3f}  car MOTA {car:.3f}")
+    planning(stages, a)
     print(f"{stages.figures['seconds.total']:.0f} s in all; pages in {a.out}/tracking_*/report.html")
+
+
+def planning(stages: Stages, arguments: FullArguments) -> None:
+    """Who drives best, with intervals over drives and seeds: ``planning.<planner>.pdms``."""
+    table = arguments.out / "planning.json"
+    sizes = ["--logs", arguments.plan_logs, "--scenarios", arguments.plan_held_out, "--steps", arguments.plan_steps]
+    study = ["benchmarks.town_planning", "--work", arguments.out / "planning", "--out", table]
+    stages.run("planning.study", [*study, *sizes, "--seeds", *range(arguments.seeds)])
+    for name, row in json.loads(table.read_text())["planners"].items():
+        figures = {"pdms": row["pdms"], "pdms_low": row["low"], "pdms_high": row["high"]}
+        if "diversity" in row:
+            figures["diversity"] = row["diversity"]
+        stages.add({f"planning.{name}.{key}": value for key, value in figures.items()})
 
 
 def halves(folder: Path) -> tuple[list[Path], list[Path]]:

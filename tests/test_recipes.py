@@ -13,7 +13,7 @@ from drive.experiment import Experiment, TrackExperiment
 from drive.recipes import load_recipe, load_track_recipe, override
 
 REPO = Path(__file__).resolve().parent.parent
-NOT_RECIPES = {"__init__", "demo", "demo_full", "real", "stages"}
+NOT_RECIPES = {"__init__", "demo", "demo_full", "demo_planning", "real", "stages"}
 TRACKERS = ("ab3dmot", "center_greedy", "sensor_loop", "simple_track", "stt_track")
 NAMES = sorted(f"configs.{p.stem}" for p in (REPO / "configs").glob("*.py") if p.stem not in NOT_RECIPES)
 TRACK_RECIPES = [name for name in NAMES if name.endswith(TRACKERS)]
