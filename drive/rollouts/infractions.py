@@ -30,13 +30,17 @@ WINDOW = 10
 """Steps over which way against the lanes is summed (nuPlan: a second)."""
 
 
+KINDS = ("collision", "off_road", "wrong_way", "red_light", "off_route", "standing", "no_progress")
+"""What can go wrong while a planner drives, gravest first."""
+
+
 @dataclass(frozen=True)
 class Infraction:
     """Something that went wrong.
 
     Attributes:
-        kind: "collision", "off_road", "off_route", "red_light", "wrong_way" (against the lanes), "standing" (while the
-            log's driver drove) or "no_progress" (at the drive's end: hardly any of the log's driver's).
+        kind: one of KINDS. "wrong_way": against the lanes; "standing": while the log's driver drove; "no_progress": at
+            the drive's end, hardly any of the log's driver's.
         step, time_s: when it began, since the drive's start.
         x, y: where the ego's rear axle was then, in the scene; global_x, global_y the same in the log's global frame.
         at_fault: of the ego. A contact is not the ego's fault at the start, when the other one appeared where the ego
@@ -62,6 +66,10 @@ class Infraction:
     counterpart_kind: str | None = None
     amount: float = 0.0
     duration_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"infraction {self.kind!r} is none of {KINDS}")
 
 
 @dataclass

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from drive.errors import UserError
+from drive.rollouts import infractions
 from drive.rollouts.rollout import Rollout
 from drive.rollouts.run_folder import RunFolder
 from drive.samples.scene import HEADING, Actors, Scene, X, Y
 from drive.view.replay_map import ReplayMap, replay_map
 
-KINDS = ("failed", "collision", "off_road", "red_light", "off_route", "other contact")
+KINDS = ("failed", *infractions.KINDS, "other contact")
 """What can go wrong with a drive, gravest first: `wrong` counts them. "collision" is one by the ego's own fault."""
 
 

@@ -37,6 +37,9 @@ MARKS: dict[str, Colour] = {
     "off_road": (255, 170, 60),
     "red_light": (255, 95, 210),
     "off_route": (200, 162, 255),
+    "wrong_way": (255, 230, 90),
+    "standing": (150, 190, 255),
+    "no_progress": (150, 230, 215),
 }
 
 

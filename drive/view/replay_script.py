@@ -7,7 +7,8 @@ const DT = 0.1, STATES = ["unknown", "red", "yellow", "green"];
 const LIGHT = ["#8b95a1", "#ff465a", "#ffd23c", "#46d282"], CROSSING = 64, CARPARK = 16;
 const DRIVES = ["#5aaaff", "#ffaa3c", "#be82ff", "#78dcc8", "#ff78a0", "#ffdc5a"];
 const ACTORS = ["#8fa3bd", "#ffcf70", "#a8e05f", "#7d7668"];
-const MARK = { collision: "#ff465a", off_road: "#ffaa3c", red_light: "#ff5fd2", off_route: "#c8a2ff" };
+const MARK = { collision: "#ff465a", off_road: "#ffaa3c", red_light: "#ff5fd2", off_route: "#c8a2ff",
+  wrong_way: "#ffe65a", standing: "#96beff", no_progress: "#96e6d7" };
 const tone = planner => DRIVES[planner % DRIVES.length];
 
 // Base64 of deflated JSON.
@@ -72,7 +73,10 @@ const ramp = share => { const s = [[98, 92, 178], [70, 130, 200], [60, 175, 170]
 function describe(i) {
   const more = { collision: () => `with a ${i.whose || "?"}, ${i.what}${i.amount ? `, ${i.amount} m/s` : ""}`,
     off_road: () => `${i.amount} m out at the worst, for ${i.lasted.toFixed(1)} s`,
-    off_route: () => `${i.amount} m aside at the worst, for ${i.lasted.toFixed(1)} s`, red_light: () => "" };
+    off_route: () => `${i.amount} m aside at the worst, for ${i.lasted.toFixed(1)} s`,
+    wrong_way: () => `${i.amount} m against the lanes in a second, for ${i.lasted.toFixed(1)} s`,
+    standing: () => `for ${i.lasted.toFixed(1)} s, ${i.amount} m behind the log's driver`,
+    no_progress: () => `${i.amount} m behind the log's driver`, red_light: () => "" };
   return `${i.kind.replace("_", " ")}${i.fault ? "" : ", not at fault"} ${(more[i.kind] || (() => ""))()}`.trim();
 }
 

@@ -20,6 +20,7 @@ from drive.errors import UserError
 from drive.plans.baselines import ConstantVelocity, IdmLaneFollower
 from drive.plans.plan import Modes, Plan
 from drive.plans.planner import Observation
+from drive.rollouts import infractions
 from drive.rollouts.config import SimulationConfig
 from drive.rollouts.rollout import not_simulated
 from drive.rollouts.rollout_file import read_rollouts, write_rollouts
@@ -29,7 +30,9 @@ from drive.samples.scene import Lights, SceneMap
 from drive.view import replay_report
 from drive.view.replay import KINDS, Replay, replays, wrong
 from drive.view.replay_code import differences, replay_document, thinned
+from drive.view.replay_picture import MARKS
 from drive.view.replay_report import write_replay_report
+from drive.view.replay_script import DRAW
 from tests.rollouts.test_many import write_log
 from tests.samples.hand_made_scene import actors, drive, scene
 
@@ -257,6 +260,16 @@ def test_what_went_wrong_is_counted() -> None:
     assert dict(zip(KINDS, wrong(hit), strict=True)) == dict.fromkeys(KINDS, 0) | {"collision": 1}
     (kept,) = simulate([into], IdmLaneFollower())
     assert not any(wrong(kept))
+
+
+def test_every_infraction_is_counted_and_has_its_colour() -> None:
+    into = scene(drive(10.0), actors((30.0, 0.0, 0.0, 0.0)))
+    (hit,) = simulate([into], ConstantVelocity())
+    for kind in infractions.KINDS:
+        one = replace(hit, infractions=(replace(hit.infractions[0], kind=kind),))
+        assert dict(zip(KINDS, wrong(one), strict=True)) == dict.fromkeys(KINDS, 0) | {kind: 1}
+        assert kind in MARKS
+        assert f' {kind}: "#' in DRAW
 
 
 def test_names_that_are_not_there(run: Path) -> None:
