@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from drive.dynamics.vehicle import Vehicle
-from drive.logs.store import Log
 from drive.samples.scene import HEADING, VX, YAW_RATE, Actors, Lights, Scene, SceneMap, X, Y
-from drive.samples.scene_load import SceneConfig, load_scene
 
 OBJECTS, POINTS = 128, 20_000
 """Waymax's own bounds of a scene of the Waymo motion data, the ego among the objects."""
@@ -75,6 +73,9 @@ def made_scene(seed: int, objects: int = OBJECTS, points: int = POINTS) -> Scene
 
 def real_scenes(logs: list[Path]) -> list[Scene]:
     """Scenes of converted logs that have road edges, cut down to Waymax's number of objects: those nearest the ego."""
+    from drive.logs.store import Log  # needs pyarrow, which made scenes do not
+    from drive.samples.scene_load import SceneConfig, load_scene
+
     scenes = []
     for path in logs:
         scene = load_scene(Log.open(path), HISTORY / 10, SceneConfig(with_route=False))

@@ -29,43 +29,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.closed_loop_ours import STEPS, drive_ours
 from benchmarks.closed_loop_peer import METRICS, import_waymax, road_points, waymax_loop, waymax_state
 from benchmarks.closed_loop_scenes import HISTORY, OBJECTS, POINTS, made_scene, real_scenes
 from benchmarks.nuscenes_metrics import machine
-from drive.dynamics.controller import Profiles, Tracker
 from drive.rollouts.config import ActorConfig, SimulationConfig
 from drive.rollouts.ground import ground_of
-from drive.rollouts.simulate import HORIZON, Reference, step
-from drive.rollouts.state import State, World, build_world, start_state
+from drive.rollouts.state import build_world
 from drive.samples.scene import Scene
-from drive.scores.waymax_step import Instant, instant_metrics, step_metrics
-
-STEPS = 10
-"""Steps of a timed round."""
-REPLAN = 5
-
-
-def log_reference(world: World, at: int) -> Reference:
-    """Plans that repeat the recorded drives, from step `at`."""
-    poses = []
-    for scene in world.scenes:
-        rows = np.minimum(scene.now + at + np.arange(HORIZON + 1), len(scene.ego) - 1)
-        poses.append(scene.ego[rows, :3])
-    plans = np.stack(poses)
-    plans[..., 2] = np.unwrap(plans[..., 2], axis=1)
-    return Reference(plans, Profiles(*Tracker().profiles(plans)), np.full(len(plans), at, np.int64))
-
-
-def drive_ours(world: World, config: SimulationConfig, steps: int) -> tuple[State, list[Any]]:
-    """`steps` steps with all metrics of each."""
-    state, found = start_state(world), []
-    for k in range(steps):
-        if k % REPLAN == 0:
-            reference = log_reference(world, k)
-        after = step(world, state, reference, config)
-        found.append(step_metrics(world, state, after))
-        state = after
-    return state, found
+from drive.scores.waymax_step import Instant, instant_metrics
 
 
 def ours(scenes: Sequence[Scene], mode: str, steps: int, threads: int) -> tuple[Callable[[], Any], int]:

@@ -17,8 +17,8 @@ import time
 import numpy as np
 import torch
 
+from benchmarks.closed_loop_ours import REPLAN, STEPS, drive_ours, log_reference
 from benchmarks.closed_loop_scenes import OBJECTS, POINTS, made_scene
-from benchmarks.closed_loop_speed import REPLAN, STEPS, drive_ours, log_reference
 from drive.rollouts.config import ActorConfig, SimulationConfig
 from drive.rollouts.state import build_world, start_state
 from drive.rollouts.torch_step import TorchState, TorchWorld, reference_of, step_tensors

@@ -21,10 +21,10 @@ from drive.rollouts.config import SimulationConfig
 from drive.rollouts.filters import SceneFilter
 from drive.rollouts.finished import drive_keeping, forget
 from drive.rollouts.many import Drives, SceneSpec, Sensing, SimulationWork
-from drive.rollouts.rollout import ENDS, Rollout
+from drive.rollouts.rollout import ENDS, Rollout, driven_name
 from drive.rollouts.rollout_file import write_rollouts
 from drive.rollouts.run_folder import ROLLOUTS, SUMMARY, read_run_folder, scene_entry
-from drive.rollouts.sensor_loop import SensorConfig, Spent, driven_name
+from drive.rollouts.sensor_loop import SensorConfig, Spent
 from drive.samples.frame_dataset import find_logs
 from drive.samples.scene import STEP_S
 from drive.samples.scene_load import SceneConfig, scene_starts

@@ -12,10 +12,10 @@ from drive.rollouts.state import Paths, Recording, State, World
 from drive.samples.scene import STEP_S
 
 _NOW = HISTORY - 1
-_END_M = 0.1
-_REACH_M, _REACH_S = 30.0, 3.0
+END_M = 0.1
+REACH_M, REACH_S = 30.0, 3.0
 """Leaders are looked for this far ahead, and this many seconds of driving further [inferred; nuPlan: 20 m at least]."""
-_START = 5
+START = 5
 """Steps of the recording that tell the speed with which somebody begins to drive by itself."""
 
 
@@ -93,10 +93,10 @@ def _drive(  # type: ignore[no-untyped-def]
     if here == 0.0:
         # Speeds recorded of who has just been seen are often wrong (0, or twice as fast): its way tells.
         begin = paths.first[s, a]
-        soon = min(begin + _START, last)
+        soon = min(begin + START, last)
         v = (paths.logged[s, a, soon] - paths.logged[s, a, begin]) / (max(soon - begin, 1) * STEP_S)
     length, width = seen[a, 2], seen[a, 3]
-    reach = _REACH_M + _REACH_S * v
+    reach = REACH_M + REACH_S * v
     gap, leader, heading = nearest_ahead(places, way, here + 0.5 * length, width, reach, seen, there, a)
     leader_speed = 0.0
     if leader == A:
@@ -122,5 +122,5 @@ def _drive(  # type: ignore[no-untyped-def]
     new_velocity[s, a, 0], new_velocity[s, a, 1] = v * np.cos(tangent), v * np.sin(tangent)
     new_along[s, a], new_speed[s, a] = after, v
     # It leaves where its recording ends.
-    if after >= way[-1] - _END_M and step + 1 > paths.last[s, a]:
+    if after >= way[-1] - END_M and step + 1 > paths.last[s, a]:
         new_valid[s, a] = False

@@ -17,8 +17,8 @@ from drive.plans.by_name import find_planner
 from drive.plans.planner import Planner
 from drive.rollouts.config import SimulationConfig
 from drive.rollouts.filters import SceneFilter
-from drive.rollouts.rollout import Rollout, not_simulated
-from drive.rollouts.sensor_loop import SensorSuite, Spent, driven_name
+from drive.rollouts.rollout import Rollout, driven_name, not_simulated
+from drive.rollouts.sensor_loop import SensorSuite, Spent
 from drive.rollouts.sensor_rig import SensorRig
 from drive.rollouts.simulate import simulate
 from drive.samples.scene import Scene

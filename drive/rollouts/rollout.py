@@ -136,3 +136,8 @@ def not_simulated(scene: str, log: str, planner: str, failure: str) -> Rollout:
         scene, log, planner, none.astype(np.int64), np.zeros(2), np.zeros((0, len(EGO_COLUMNS))), Vehicle(),
         Actors.none(0), none, none, none, False, False, plans, (), "not simulated", failure,
     )  # fmt: skip
+
+
+def driven_name(planner: str, sensors: bool) -> str:
+    """How results name a planner: one that is told what sensors perceive is another driver."""
+    return f"{planner}_sensors" if sensors else planner

@@ -60,11 +60,6 @@ class SensorConfig:
         return round(self.period_s / STEP_S)
 
 
-def driven_name(planner: str, sensors: bool) -> str:
-    """How results name a planner: one that is told what sensors perceive is another driver."""
-    return f"{planner}_sensors" if sensors else planner
-
-
 class Detector(Protocol):
     """What finds boxes in sweeps; ``drive.sensor_run`` makes one of a run."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,10 +21,12 @@ from drive.rollouts.call import Caller, ask
 from drive.rollouts.config import SimulationConfig
 from drive.rollouts.history import History
 from drive.rollouts.infractions import Watch, infractions_of
-from drive.rollouts.rollout import PlanRecord, Rollout
-from drive.rollouts.sensor_loop import SensorSuite, driven_name
+from drive.rollouts.rollout import PlanRecord, Rollout, driven_name
 from drive.rollouts.state import State, World, build_world, start_state
 from drive.samples.scene import AX, AY, HEADING, STEERING, STEP_S, VX, YAW_RATE, Scene, X, Y
+
+if TYPE_CHECKING:  # who drives without sensors needs no detector, tracker, or image library
+    from drive.rollouts.sensor_loop import SensorSuite
 
 HORIZON = 40
 """Steps of a plan that the tracker is given (4 s)."""

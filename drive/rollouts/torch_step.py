@@ -18,7 +18,7 @@ from torch import Tensor
 
 from drive.plans.corridor import PIECE_M, Idm, idm_numbers
 from drive.plans.planner import HISTORY
-from drive.rollouts.agents import _END_M, _REACH_M, _REACH_S, _START
+from drive.rollouts.agents import END_M, REACH_M, REACH_S, START
 from drive.rollouts.config import ActorConfig
 from drive.rollouts.state import State, World
 from drive.rollouts.torch_ego import plan_profiles, step_ego, wrap
@@ -165,7 +165,7 @@ def _drivers(world: TorchWorld, state: TorchState) -> tuple[Tensor, Tensor, Tens
     seen, there = seen_by_all(world, state)
     rows, last = torch.arange(len(own), device=own.device), world.logged.shape[1] - 1
     before, logged = world.logged[:, min(k, last)], world.logged[:, min(k + 1, last)]
-    soon = (world.first + _START).clamp(max=last)
+    soon = (world.first + START).clamp(max=last)
     began = (world.logged[rows, soon] - world.logged[rows, world.first]) / (
         (soon - world.first).clamp(min=1).to(v.dtype) * STEP_S
     )
@@ -197,7 +197,7 @@ def _drivers(world: TorchWorld, state: TorchState) -> tuple[Tensor, Tensor, Tens
     new_box[:, :2], new_box[:, 4] = place[:, 0], wrap(_heading_at(world, after))
     new_velocity = v[:, None] * torch.stack([tangent[:, 0].cos(), tangent[:, 0].sin()], dim=-1)
     end = world.along[rows, world.count - 1]
-    new_valid = ~((after >= end - _END_M) & (k + 1 > world.last))
+    new_valid = ~((after >= end - END_M) & (k + 1 > world.last))
     # Who is not there yet waits until nobody is where its track begins.
     first_box = world.box.reshape(-1, *world.box.shape[2:])[world.row, _NOW + world.first]
     first_velocity = world.velocity.reshape(-1, *world.velocity.shape[2:])[world.row, _NOW + world.first]
@@ -256,7 +256,7 @@ def nearest_ahead(
     """Gap [D], index int64 [D] and path's heading [D] at the first box in the way of each driver: boxes seen
     [D, A + 1, 5]; (inf, -1, 0) where the way is free. `drive.plans.corridor.nearest_ahead`."""
     D, width, front = len(here), box[:, 3], here + 0.5 * box[:, 2]
-    pieces = ((_REACH_M + _REACH_S * v) / PIECE_M).ceil()
+    pieces = ((REACH_M + REACH_S * v) / PIECE_M).ceil()
     stretches = max(-(-int(pieces.max()) // STRETCH), 1)
     at = torch.arange(stretches * STRETCH, device=here.device)
     place, heading = _place_on(world, front[:, None] + (at + 0.5).to(here.dtype) * PIECE_M)
