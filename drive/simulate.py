@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -114,6 +115,9 @@ def simulate_command(argv: Sequence[str]) -> int:
     arguments = tyro.cli(SimulateArguments, args=list(argv), prog="drive simulate")
     if arguments.jobs < 1 or arguments.batch < 1:
         raise UserError("--jobs, --batch", "must be at least 1", "give 1 or more")
+    for flag, seconds in (("--seconds", arguments.seconds), ("--every", arguments.every)):
+        if seconds is not None and not STEP_S <= seconds < math.inf:
+            raise UserError(f"{flag} {seconds:g}", "is no length of time", f"give {STEP_S:g} s or more")
     planners = {name: find_planner(name).name for name in arguments.planner}
     if len(set(planners.values())) < len(planners):
         raise UserError("--planner", "two planners of the same name", "give them different names")

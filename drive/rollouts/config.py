@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -75,5 +76,5 @@ class SimulationConfig:
     end_at_collision: bool = True
 
     def __post_init__(self) -> None:
-        if self.replan_s < 0.1 or self.latency_s < 0:
+        if not (0.1 <= self.replan_s < math.inf and 0 <= self.latency_s < math.inf):
             raise ValueError(f"replan_s must be at least 0.1 and latency_s at least 0, got {self}")

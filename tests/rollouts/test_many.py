@@ -267,3 +267,19 @@ def test_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list
 def test_no_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", str(tmp_path)]) == 2
     assert "holds no finished log" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["--seconds", "-3"], ["--seconds", "nan"], ["--every", "0", "--seconds", "4"], ["--jobs", "0"]]
+)
+def test_lengths_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    write_log(tmp_path, "one")
+    assert main(["simulate", str(tmp_path / "one"), "--planner", "stop", "--out", str(tmp_path / "out"), *words]) == 2
+    assert words[0] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_times_of_a_simulation_are_finite() -> None:
+    for wrong in ({"latency_s": float("nan")}, {"replan_s": 0.0}, {"replan_s": float("inf")}, {"latency_s": -1.0}):
+        with pytest.raises(ValueError, match="replan_s must be"):
+            SimulationConfig(**wrong)
