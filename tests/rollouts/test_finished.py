@@ -113,14 +113,19 @@ def test_the_command_goes_on_after_ctrl_c(tmp_path: Path, notes: Path) -> None:
     specs_of(tmp_path / "logs")
     words = ["simulate", str(tmp_path / "logs"), "--planner", f"{__name__}:Counts", "--batch", "1"]
     words += ["--out", str(tmp_path / "out")]
-    code = f"import sys; from drive.cli import main; sys.exit(main({words!r}))"
+    # Who starts the tests in the background makes them and their children deaf to Ctrl-C.
+    hears = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{hears}; from drive.cli import main; sys.exit(main({words!r}))"
     waits = os.environ | {"DRIVE_TEST_WAITS_IN": "b@0"}
-    run = subprocess.Popen([sys.executable, "-c", code], env=waits, stderr=subprocess.PIPE, text=True)
-    limit = time.monotonic() + 120
-    while "b@0" not in notes.read_text() and time.monotonic() < limit:
-        time.sleep(0.05)
-    run.send_signal(signal.SIGINT)
-    said = run.communicate(timeout=60)[1]
+    with subprocess.Popen([sys.executable, "-c", code], env=waits, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            limit = time.monotonic() + 300
+            while "b@0" not in notes.read_text() and time.monotonic() < limit:
+                time.sleep(0.05)
+            run.send_signal(signal.SIGINT)
+            said = run.communicate(timeout=120)[1]
+        finally:
+            run.kill()
     assert (run.returncode, "goes on" in said) == (130, True)
     assert main(words) == 0
     assert notes.read_text().split() == ["a@0", "b@0", "b@0", "c@0"]

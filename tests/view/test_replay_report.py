@@ -89,10 +89,10 @@ def test_the_page(run: Path) -> None:
     assert [s["name"] for s in index["scenes"]] == [f"{HOSTILE}@0", "one@0", "two@0"]
     # end, failure, score, counts by kind, seconds, planner
     idm, straight = index["scenes"][1]["drives"]
-    assert idm == ["end of the log", "", None, [0, 0, 0, 0, 0, 0], 3.0, 0]
-    assert straight == ["collision", "", None, [0, 1, 0, 0, 0, 0], 2.9, 1]
+    assert idm == ["end of the log", "", None, [0] * len(KINDS), 3.0, 0]
+    assert straight == ["collision", "", None, [0, 1, *[0] * (len(KINDS) - 2)], 2.9, 1]
     failed = index["scenes"][2]["drives"][0]
-    assert (failed[0], failed[3]) == ("planner failed", [1, 0, 0, 0, 0, 0])
+    assert (failed[0], failed[3]) == ("planner failed", [1, *[0] * (len(KINDS) - 1)])
     assert "IDM" in failed[1]
     assert f"<td>two@0</td><td>idm</td><td>{failed[1]}</td>" in page
     assert "<td>idm</td><td>3</td><td>1</td>" in page  # drives, failed

@@ -187,8 +187,14 @@ def test_town_comes_back(waymo_town: Path, tmp_path: Path) -> None:
                 assert found is not None
                 np.testing.assert_array_equal(found.view(np.uint32), raw.view(np.uint32))
         boxes = log.boxes(index)
-        counted = points_in_box_mask(np.concatenate(clouds), boxes.boxes).sum(axis=1)
-        assert counted.tolist() == boxes.num_lidar_points.tolist()
+        sides = np.isin(np.arange(boxes.boxes.shape[1]), (3, 4, 5))
+        # A point within float32's rounding of a box's face may be counted on either side.
+        counted, least, most = (
+            points_in_box_mask(np.concatenate(clouds), boxes.boxes + d * sides).sum(axis=1) for d in (0.0, -1e-3, 1e-3)
+        )
+        assert (least <= boxes.num_lidar_points).all()
+        assert (boxes.num_lidar_points <= most).all()
+        assert most.sum() - least.sum() < 10
         inside, labels = inside + int(counted.sum()), labels + len(counted)
     assert labels > 50
     assert inside > 500
