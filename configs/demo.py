@@ -52,6 +52,7 @@ def demo(arguments: DemoArguments) -> None:
     out, stages = arguments.out, run_demo(arguments)
     sizes = (arguments.plan_seconds, arguments.plan_scenarios, arguments.plan_held_out)
     plan_stage(stages, out / "planning", *sizes)
+    shutil.copyfile(out / "planning" / "simulate_0" / "report.html", out / "planning.html")
     figures = stages.figures
     print()
     for name in RUNS:

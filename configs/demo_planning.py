@@ -48,10 +48,21 @@ def plan_stage(stages: Stages, out: Path, train_seconds: float, scenarios: int, 
     for seed, run in enumerate(runs):
         folders.append(out / f"simulate_{seed}")
         planners = [*(RULES if seed == 0 else ()), run]
-        how = ["--seconds", DRIVE_S, "--simulation.actors.mode", "idm", "--batch", 64, "--out", folders[-1]]
+        how = [
+            "--seconds",
+            DRIVE_S,
+            "--simulation.actors.mode",
+            "idm",
+            "--batch",
+            64,
+            "--out",
+            folders[-1],
+            "--no-report",
+        ]
         command = ["drive", "simulate", judged, "--planner", *planners, "--scene", *scenes, *how]
         stages.run(f"planning.simulate_{seed}", command)
     stages.run("planning.score", ["drive", "score", *folders])
+    stages.run("planning.report", ["drive", "view", folders[0]])
     ranked = ranking(json.loads((folders[0] / "scores.json").read_text()))
     stages.add({f"planning.{name}.{key}": value for name, row in ranked.items() for key, value in row.items()})
     print(
