@@ -16,14 +16,15 @@ import argparse
 import fcntl
 import json
 import os
-import pickle
 import platform
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +32,9 @@ from rich.console import Console
 
 from benchmarks.town_planning_table import summary, tables
 from data_tools.town.command import TownConfig, build, is_town
+from drive.errors import UserError
 from drive.experiment import Experiment
-from drive.logs.store import Log
+from drive.logs.store import Log, list_logs
 from drive.plan import load_planner
 from drive.plans.by_name import find_planner
 from drive.plans.learned import PlannerModel
@@ -57,7 +59,6 @@ from drive.train.loop import train
 LEARNED = ("diffusion", "mlp", "vanilla")
 RULES = ("log_replay", "stop", "constant_velocity", "idm", "pdm_closed")
 START_S, TIMED = 2.0, 32
-Made = TypeVar("Made")
 
 
 @contextmanager
@@ -73,17 +74,6 @@ def claimed(path: Path, wait: bool = False) -> Iterator[bool]:
         yield True
 
 
-def kept(path: Path, make: Callable[[], Made]) -> Made:
-    """What is in the file; made and put there first where it is not."""
-    with claimed(path, wait=True):
-        if not path.is_file():
-            partial = path.with_suffix(".partial")
-            partial.write_bytes(pickle.dumps(make(), protocol=5))
-            partial.replace(path)
-    found: Made = pickle.loads(path.read_bytes())
-    return found
-
-
 def make_logs(a: argparse.Namespace) -> None:
     """The town's drives: for training and held out, and those that recipes may be chosen on."""
     console = Console(stderr=True)
@@ -95,25 +85,25 @@ def make_logs(a: argparse.Namespace) -> None:
         with claimed(config.out, wait=True):
             if not is_town(config.out):
                 build(config, console)
+            wanted, there = config.scenes + config.val_scenes, len(list_logs(config.out))
+            if there != wanted:
+                what = f"has {there} drives, not {wanted}: it was made for another size of the study"
+                raise UserError(config.out, what, "name another --work")
 
 
-def decisions(a: argparse.Namespace) -> PlanDataset:
+@lru_cache(maxsize=1)
+def decisions(work: Path, workers: int) -> PlanDataset:
     """Those of the training drives, as the recipes want them."""
     data = load_recipe("configs.town_diffusion").data
     assert isinstance(data, PlanDataConfig)
-    data = replace(data, workers=a.workers)
-    logs = find_logs([a.work / "train"], "town_train")
-    return PlanDataset(kept(a.work / "decisions.pickle", lambda: PlanDataset.of(data, logs).samples))
+    return PlanDataset.of(replace(data, workers=workers), find_logs([work / "train"], "town_train"))
 
 
-def held_out(a: argparse.Namespace) -> list[Scene]:
+@lru_cache(maxsize=1)
+def held_out(folder: Path, seconds: float) -> list[Scene]:
     """One scenario a drive, its start START_S after the drive's, with 4 s and more behind its end for the judges."""
-
-    def make() -> list[Scene]:
-        logs = find_logs([a.work / a.held_out], "town_val")
-        return [load_scene(Log.open(log), START_S, SceneConfig(future_s=a.seconds + 4.5)) for log in logs]
-
-    return kept(a.work / f"scenes_{a.held_out}.pickle", make)[: a.scenarios]
+    logs = find_logs([folder], "town_val")
+    return [load_scene(Log.open(log), START_S, SceneConfig(future_s=seconds + 4.5)) for log in logs]
 
 
 def recipe(name: str, seed: int, a: argparse.Namespace) -> Experiment:
@@ -128,7 +118,7 @@ def trained(name: str, seed: int, a: argparse.Namespace) -> tuple[LearnedPlanner
     experiment = recipe(name, seed, a)
     run = a.work / "runs" / f"{name}_{seed}_{experiment.hash()}"
     if not (run / "facts.json").is_file():
-        done = train(experiment, run, dataset=decisions(a))
+        done = train(experiment, run, dataset=decisions(a.work, a.workers))
         facts = {"train_seconds": round(done.seconds, 1), "train_steps": done.steps, "recipe": experiment.hash()}
         (run / "facts.json").write_text(json.dumps(facts))
     planner = replace(load_planner(run, seed=seed), headings=a.headings)
@@ -214,9 +204,9 @@ def stage(name: str, seed: int, a: argparse.Namespace, file: Path) -> dict[str, 
         planner: Planner = find_planner(name)
     else:
         learned, more = trained(name, seed, a)
-        facts |= more | open_loop(learned, held_out(a))
+        facts |= more | open_loop(learned, held_out(a.work / a.held_out, a.seconds))
         planner = one_mode(learned)
-    scenes = held_out(a)
+    scenes = held_out(a.work / a.held_out, a.seconds)
     began = time.perf_counter()
     rollouts = drive(planner, scenes, a)
     facts["simulate_seconds"] = round(time.perf_counter() - began, 1)
@@ -245,7 +235,7 @@ def main() -> None:
     a = parser.parse_args()
     make_logs(a)
     work = [(name, seed) for seed in a.seeds for name in a.planners if seed == a.seeds[0] or name in LEARNED]
-    folder = a.work / f"stages_{a.held_out}_{a.traffic}"
+    folder = a.work / f"stages_{a.held_out}_{a.traffic}_{a.seconds:g}s"
     told = "" if a.headings == "path" else "_told"
     tags = ["" if name in RULES else f"_{recipe(name, seed, a).hash()}{told}" for name, seed in work]
     files = [folder / f"{name}_{seed}{tag}.json" for (name, seed), tag in zip(work, tags, strict=True)]
@@ -261,7 +251,7 @@ def main() -> None:
     if not all(file.is_file() for file in files):
         print("stages are missing: another process has them")
         return
-    found, scenes = [], held_out(a)
+    found, scenes = [], held_out(a.work / a.held_out, a.seconds)
     for file in files:
         rows = judged(read_rollouts(file.with_suffix(".arrow")), scenes, a)
         found.append(json.loads(file.read_text()) | {"rows": rows})
@@ -277,4 +267,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
-import os
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -22,6 +21,7 @@ from drive.errors import UserError
 from drive.logs.choice import Choice, choosing
 from drive.logs.partial import sweep_partials
 from drive.logs.tables import disk_full
+from drive.ray_session import ray_session
 from drive.samples.workers import end_with_parent
 
 Outcome = tuple[str, str | None]
@@ -114,42 +114,28 @@ def run_ray(work: Work, specs: Sequence[Any], address: str, workers: int) -> Ite
     Raises:
         UserError: Ray is not installed, or nothing answers at the address.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray
-    except ImportError as error:
-        raise UserError("--ray", "Ray is not installed", "pip install 'drivewright[cluster]'") from error
-    local = address == "local"
-    where: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if local else {"address": address}
-    began = not ray.is_initialized()
-    if began:
-        try:
-            ray.init(logging_level="ERROR", log_to_driver=False, **where)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            what = f"no Ray cluster answers there ({str(error).splitlines()[0]})"
-            raise UserError(f"--ray {address}", what, "start one by `ray start --head`, or use --ray local") from error
-    try:
-        # Once more where a node or process dies; an exception of the work itself is an outcome, not a reason.
-        remote = ray.remote(_on_node).options(max_retries=1, num_cpus=1, scheduling_strategy="SPREAD")
-        shared = ray.put(work)
-        ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        waiting = list(reversed(specs))
-        flying: dict[Any, Any] = {}
-        while waiting or flying:
-            while waiting and len(flying) < ahead:
-                spec = waiting.pop()
-                flying[remote.remote(shared, spec)] = spec
-            (done,), _ = ray.wait(list(flying), num_returns=1)
-            spec = flying.pop(done)
-            try:
-                yield spec.name, ray.get(done)
-            except ray.exceptions.RayTaskError as error:  # the node cannot even begin: no such package there
-                yield spec.name, f"{spec.name}: a node of the cluster cannot run this ({str(error).splitlines()[-1]})"
-            except ray.exceptions.RayError:
-                yield spec.name, f"{spec.name}: {KILLED}"
+        with ray_session(address, workers) as ray:
+            # Once more where a node or process dies; an exception of the work itself is an outcome, not a reason.
+            remote = ray.remote(_on_node).options(max_retries=1, num_cpus=1, scheduling_strategy="SPREAD")
+            shared = ray.put(work)
+            ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+            waiting = list(reversed(specs))
+            flying: dict[Any, Any] = {}
+            while waiting or flying:
+                while waiting and len(flying) < ahead:
+                    spec = waiting.pop()
+                    flying[remote.remote(shared, spec)] = spec
+                (done,), _ = ray.wait(list(flying), num_returns=1)
+                spec = flying.pop(done)
+                try:
+                    yield spec.name, ray.get(done)
+                except ray.exceptions.RayTaskError as error:  # the node cannot even begin: no such package there
+                    what = f"a node of the cluster cannot run this ({str(error).splitlines()[-1]})"
+                    yield spec.name, f"{spec.name}: {what}"
+                except ray.exceptions.RayError:
+                    yield spec.name, f"{spec.name}: {KILLED}"
     finally:
-        if began:
-            ray.shutdown()
         sweep_partials(work.out)
 
 

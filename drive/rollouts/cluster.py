@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from drive.errors import UserError
+from drive.ray_session import ray_session
 from drive.rollouts.many import KILLED, Drives, SceneSpec, SimulationWork
 from drive.rollouts.rollout import not_simulated
 
@@ -25,21 +25,7 @@ def drive_on_ray(
     """
     if not specs:
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError("--ray", f"Ray is not installed ({error})", "pip install 'drivewright[cluster]'") from error
-    local = address == "local"
-    where: dict[str, Any] = {"num_cpus": jobs, "include_dashboard": False} if local else {"address": address}
-    began = not ray.is_initialized()
-    if began:
-        try:
-            ray.init(logging_level="ERROR", log_to_driver=False, **where)
-        except Exception as error:  # of many kinds, a bare one where a node does not start in time
-            what = f"no Ray cluster answers there ({str(error).splitlines()[0]})"
-            raise UserError(f"--ray {address}", what, "start one by `ray start --head`, or use --ray local") from error
-    try:
+    with ray_session(address, jobs) as ray:
         # No retries by Ray: the same batch would die of the same scene and take the others with it again.
         remote = ray.remote(_on_node).options(max_retries=0, num_cpus=1, scheduling_strategy="SPREAD")
         shared = ray.put(work)
@@ -63,9 +49,6 @@ def drive_on_ray(
                     yield Drives(tuple(not_simulated(s.name, s.log.name, work.name, KILLED) for s in own))
                 else:
                     waiting += [([spec], True) for spec in own]
-    finally:
-        if began:
-            ray.shutdown()
 
 
 def _on_node(work: SimulationWork, specs: Sequence[SceneSpec]) -> Drives:
