@@ -63,7 +63,7 @@ lock: ## renew requirements.lock (see docs/install.md)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv==0.13.9
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade pyproject.toml --override overrides.txt \
-	  --extra train --extra view --extra nuscenes --extra dev --no-emit-index-url --no-header --no-annotate -o requirements.lock
+	  --extra train --extra camera --extra view --extra nuscenes --extra dev --no-emit-index-url --no-header --no-annotate -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .official $(CACHE) runs build dist *.egg-info
