@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from drive.samples.augment.config import AugmentConfig
 from drive.samples.classes import NUSCENES_CLASSES, ClassMap
+from drive.samples.images import ImageConfig
+from drive.samples.radar import RadarConfig
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class DataConfig:
         class_map: Source categories to classes; gives the detector's class names and their order.
         sweeps: Lidar sweeps a sample: the key frame's and past ones (10 is the norm on nuScenes, 1 to 3 on Waymo).
         lidars: Names of the lidars to merge; empty takes every lidar of a log.
+        radars: Radar returns among the points; None reads no radar and leaves samples as they are without.
         range_m: x0 y0 z0 x1 y1 z1 in the ego frame; points and box centres outside are cut.
         ego_radius_m: Returns with |x| and |y| below this in the sensor frame come from the ego and are dropped.
         view: Name of a camera; points and boxes outside its image are cut (KITTI is labelled only there).
@@ -32,6 +35,7 @@ class DataConfig:
         prefetch: Batches made ahead; 0 makes each when it is asked for.
         balance: Draw training frames so that rare classes are seen more often (CBGS, Zhu et al. 2019).
         augment: Training augmentation.
+        images: Camera images of a sample; None reads none.
     """
 
     train_logs: tuple[str, ...] = ()
@@ -42,6 +46,7 @@ class DataConfig:
     class_map: ClassMap = field(default_factory=lambda: NUSCENES_CLASSES)
     sweeps: int = 1
     lidars: tuple[str, ...] = ()
+    radars: RadarConfig | None = None
     range_m: tuple[float, float, float, float, float, float] = (-74.88, -74.88, -2.0, 74.88, 74.88, 4.0)
     ego_radius_m: float = 1.0
     view: str = ""
@@ -53,6 +58,7 @@ class DataConfig:
     prefetch: int = 2
     balance: bool = False
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    images: ImageConfig | None = None
 
     @property
     def paste_until(self) -> float:

@@ -19,6 +19,8 @@ from drive.samples.batch import FrameBatch
 from drive.train.fabric import Batch
 from drive.train.weights import save_weights, weights_about
 
+MAY_BE_NAN = "recorded_xyz"  # of points that no camera can have seen
+
 
 def check_losses(
     losses: Mapping[str, Tensor], module: nn.Module, batch: Batch, folder: Path, step: int, rank: int = 0
@@ -33,7 +35,9 @@ def check_losses(
     terms = [f"{name} = {float(value.detach())}" for name, value in losses.items() if not torch.isfinite(value).all()]
     causes = [f"weight {n}" for n, p in module.named_parameters() if not torch.isfinite(p).all()]
     causes += [
-        f"input {n}" for n, t in batch.tensors().items() if t.is_floating_point() and not torch.isfinite(t).all()
+        f"input {n}"
+        for n, t in batch.tensors().items()
+        if n != MAY_BE_NAN and t.is_floating_point() and not torch.isfinite(t).all()
     ]
     tail = f" (already not finite: {_few(causes)})" if causes else " (weights and input are finite)"
     _stop(batch, folder, step, rank, f"loss {_few(terms)}{tail}")
@@ -67,7 +71,7 @@ def load_saved_batch(path: Path) -> FrameBatch:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-            return FrameBatch(**tensors, frame_ids=json.loads(weights_about(path)["frame_ids"]))
+            return FrameBatch.of_tensors(tensors, json.loads(weights_about(path)["frame_ids"]))
     except Exception as error:  # safetensors' own error class derives from Exception directly
         raise UserError(path, f"not a saved batch ({error})", "give a file of a run's nonfinite folder") from error
 

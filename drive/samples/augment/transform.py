@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from drive.geometry.angles import wrap_angle
-from drive.samples.sample import AppliedTransform, FrameSample
+from drive.samples.sample import VELOCITY, AppliedTransform, FrameSample
 
 
 def transform_sample(sample: FrameSample, transforms: Sequence[AppliedTransform]) -> FrameSample:
@@ -27,9 +27,7 @@ def transform_sample(sample: FrameSample, transforms: Sequence[AppliedTransform]
     """
     if not transforms:
         return sample
-    matrix = np.eye(4)
-    for transform in transforms:
-        matrix = transform.augmented_from_original @ matrix
+    matrix = augmented_from_recorded(transforms)
     return replace(
         sample,
         points=_transform_points(sample.points, matrix),
@@ -38,12 +36,17 @@ def transform_sample(sample: FrameSample, transforms: Sequence[AppliedTransform]
     )
 
 
-def undo_boxes(boxes: np.ndarray, augmentations: Sequence[AppliedTransform]) -> np.ndarray:
-    """Boxes [N, 9] of an augmented frame (detections, labels), carried back to the recorded frame; float64."""
+def augmented_from_recorded(augmentations: Sequence[AppliedTransform]) -> npt.NDArray[np.float64]:
+    """All of a sample's geometric augmentations as one matrix, float64 [4, 4]."""
     matrix = np.eye(4)
     for transform in augmentations:
         matrix = transform.augmented_from_original @ matrix
-    return transform_boxes_similar(np.linalg.inv(matrix), boxes)
+    return matrix
+
+
+def undo_boxes(boxes: np.ndarray, augmentations: Sequence[AppliedTransform]) -> np.ndarray:
+    """Boxes [N, 9] of an augmented frame (detections, labels), carried back to the recorded frame; float64."""
+    return transform_boxes_similar(np.linalg.inv(augmented_from_recorded(augmentations)), boxes)
 
 
 def undo(sample: FrameSample) -> FrameSample:
@@ -77,7 +80,15 @@ def transform_boxes_similar(matrix: np.ndarray, boxes: np.ndarray) -> np.ndarray
 def _transform_points(points: npt.NDArray[np.float32], matrix: np.ndarray) -> npt.NDArray[np.float32]:
     out = points.copy()
     _move(out, np.ascontiguousarray(matrix, dtype=np.float64))
+    if out.shape[1] > VELOCITY.start:
+        turn_velocities(out, matrix[:2, :2])
     return out
+
+
+def turn_velocities(points: npt.NDArray[np.float32], linear: np.ndarray) -> None:
+    """Carry the velocities of `RADAR_POINT_COLUMNS` through a linear map [2, 2], in place: a speed scales as a way."""
+    rows = np.flatnonzero(points[:, VELOCITY].any(axis=1))  # few: a lidar's points have none
+    points[rows, VELOCITY] = points[rows, VELOCITY] @ np.asarray(linear, np.float64).T
 
 
 @numba.njit(cache=True, nogil=True)
