@@ -25,7 +25,7 @@ def ray_session(address: str, processors: int) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise UserError("--ray", f"Ray is not installed ({error})", "pip install 'drivewright[cluster]'") from error
+        raise UserError("--ray", "Ray is not installed", "pip install 'drivewright[cluster]'") from error
     local = address == "local"
     where: dict[str, Any] = {"num_cpus": processors, "include_dashboard": False} if local else {"address": address}
     began = not ray.is_initialized()
