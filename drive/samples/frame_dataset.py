@@ -20,6 +20,7 @@ from drive.samples.augment.policy import augment
 from drive.samples.classes import ClassMap
 from drive.samples.config import DataConfig
 from drive.samples.inside import points_in_boxes
+from drive.samples.radar import RadarConfig, join_radar, radar_frames, radar_points
 from drive.samples.sample import FrameSample
 from drive.samples.sweeps import RawSweep, crop_points, merge_sweeps
 from drive.samples.view import CameraView
@@ -28,7 +29,9 @@ DEFAULT_RANGE_M = (-74.88, -74.88, -2.0, 74.88, 74.88, 4.0)
 
 
 class FrameDataset:
-    """Map-style data set over key frames that have a lidar sweep. Cheap to pickle: workers open the logs again.
+    """Map-style data set over key frames that have a lidar sweep (a radar's where only radars are read).
+
+    Cheap to pickle: workers open the logs again.
 
     Args:
         log_paths: Log folders, or addresses of logs (drive.logs.remote).
@@ -36,6 +39,7 @@ class FrameDataset:
         sweeps: Sweeps of each lidar, the key frame's included; fewer at a log's beginning.
         range_m: x0 y0 z0 x1 y1 z1; points and box centres outside are cut, after augmentation.
         lidars: Lidars to merge; empty = all of a log.
+        radars: Radar returns among the points; None reads none.
         ego_radius_m: See `merge_sweeps`.
         view: Camera to which points and boxes are cut; empty = none.
         min_points: Boxes with fewer points (all sweeps together) are dropped; 0 keeps all, for scoring.
@@ -53,6 +57,7 @@ class FrameDataset:
         sweeps: int = 1,
         range_m: Sequence[float] = DEFAULT_RANGE_M,
         lidars: Sequence[str] = (),
+        radars: RadarConfig | None = None,
         ego_radius_m: float = 1.0,
         view: str = "",
         min_points: int = 0,
@@ -68,6 +73,7 @@ class FrameDataset:
         self.sweeps = sweeps
         self.range_m = tuple(float(v) for v in range_m)
         self.lidars = tuple(lidars)
+        self.radars = radars
         self.ego_radius_m = ego_radius_m
         self.view = view
         self.min_points = min_points
@@ -76,7 +82,7 @@ class FrameDataset:
         self.bank: ObjectBank | None = None
         self.frames: list[tuple[int, int]] = []  # (log, frame)
         for i, log in enumerate(self.logs):
-            wanted = self._has_lidar(log) & (~log.frame_interpolated | interpolated)
+            wanted = self._has_points(log) & (~log.frame_interpolated | interpolated)
             self.frames += [(i, int(f)) for f in np.flatnonzero(wanted)[::frame_stride]]
 
     @staticmethod
@@ -96,6 +102,7 @@ class FrameDataset:
             sweeps=config.sweeps,
             range_m=config.range_m,
             lidars=config.lidars,
+            radars=config.radars,
             ego_radius_m=config.ego_radius_m,
             view=config.view,
             min_points=min_points,
@@ -141,7 +148,7 @@ class FrameDataset:
             points_range_m: Leave out points (not boxes) outside this range.
         """
         log, frame = self._frame(index)
-        points = merge_sweeps(self._raw_sweeps(log, frame), self.ego_radius_m, points_range_m)
+        points = self._points(log, frame, points_range_m)
         labels, boxes, velocity_valid, counts = self._labels(log, frame.index)
         if self.view:
             camera = CameraView(log, frame, self.view)
@@ -176,6 +183,7 @@ class FrameDataset:
         assert self.augment is not None, "a bank serves augmentation"
         config = self.augment.paste
         key = f"{[log.name for log in self.logs]} {self.sweeps} {self.lidars} {self.view} {len(self)} {config}"
+        key += f" {self.radars}" * (self.radars is not None)
         if path.exists() and (bank := ObjectBank(path)).key == key:
             self.bank = bank
             return bank
@@ -198,6 +206,13 @@ class FrameDataset:
     def _labels(self, log: Log, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         boxes, category, velocity_valid, num_points = log.labels(frame)
         return self.class_map.labels(category), boxes.astype(np.float32), velocity_valid, num_points
+
+    def _points(self, log: Log, frame: Frame, range_m: Sequence[float] | None) -> npt.NDArray[np.float32]:
+        if self.radars is None:
+            return merge_sweeps(self._raw_sweeps(log, frame), self.ego_radius_m, range_m)
+        sweeps = [] if self.radars.only else self._raw_sweeps(log, frame)
+        returns = radar_points(log, frame, self.radars, self.ego_radius_m, range_m)
+        return join_radar(merge_sweeps(sweeps, self.ego_radius_m, range_m), returns)
 
     def _raw_sweeps(self, log: Log, frame: Frame) -> list[RawSweep]:
         ego_from_global = np.linalg.inv(frame.global_from_ego)
@@ -224,8 +239,12 @@ class FrameDataset:
             )
         return out
 
-    def _has_lidar(self, log: Log) -> npt.NDArray[np.bool_]:
+    def _has_points(self, log: Log) -> npt.NDArray[np.bool_]:
         """Which frames of a log have a sweep at all: some excerpts keep labels without their sweeps."""
+        if self.radars is not None:
+            scanned = radar_frames(log, self.radars)  # refuses radars that the log lacks
+            if self.radars.only:
+                return scanned
         lidars = self._lidars_of(log)
         return np.array([any(name in log.frame(f).rows for name in lidars) for f in range(log.num_frames)], np.bool_)
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from drive.errors import UserError
 from drive.samples.inside import points_in_boxes
-from drive.samples.sample import POINT_COLUMNS, FrameSample
+from drive.samples.sample import POINT_COLUMNS, VELOCITY, FrameSample
 
 BANK_VERSION = 1
 _SCHEMA = pa.schema(
@@ -38,6 +38,7 @@ class ObjectBank:
 
     Attributes:
         names: Class of each label.
+        columns: Of the objects' points: 6, or 10 with radars.
         boxes: float32 [M, 9], each in the ego frame of the key frame it comes from.
         labels: int64 [M].
         velocity_valid: bool [M].
@@ -54,6 +55,7 @@ class ObjectBank:
             raise UserError(path, f"object bank version {head.get('version')!r}", "delete it, it is built again")
         self.names: tuple[str, ...] = tuple(head["names"])
         self.key: str = head["key"]
+        self.columns: int = head.get("columns", len(POINT_COLUMNS))  # banks of lidar points do not say
         self.boxes = np.asarray(table["box"].combine_chunks().flatten(), np.float32).reshape(-1, 9)
         self.labels = table["label"].to_numpy().astype(np.int64)
         self.velocity_valid = np.asarray(table["velocity_valid"].to_numpy(), np.bool_)
@@ -79,8 +81,9 @@ class ObjectBank:
         return self._rows_of[self.names.index(name)]
 
     def points(self, row: int) -> npt.NDArray[np.float32]:
-        """float32 [P, 6] of one object: x y z in its box's frame (origin at the centre, x along the length)."""
-        return self._values[self._offsets[row] : self._offsets[row + 1]].reshape(-1, len(POINT_COLUMNS))
+        """float32 [P, C] of one object, C as its samples had: x y z in its box's frame (origin at the centre, x along
+        the length), a radar's velocity along the box's axes."""
+        return self._values[self._offsets[row] : self._offsets[row + 1]].reshape(-1, self.columns)
 
     @staticmethod
     def build(
@@ -103,8 +106,9 @@ class ObjectBank:
             key: Whatever identifies the input; stored, so that a bank of other logs is noticed.
         """
         kept: list[list[tuple[int, int, dict[str, object]]]] = [[] for _ in names]
-        counter = 0
+        counter, columns = 0, len(POINT_COLUMNS)
         for sample in samples:
+            columns = sample.points.shape[1]
             if not len(sample.boxes):
                 continue
             owner, counts = points_in_boxes(sample.points, sample.boxes)
@@ -117,7 +121,8 @@ class ObjectBank:
                 item = (rank, counter, _object(sample, int(row), owner))
                 (heapq.heappushpop if len(heap) >= max_per_class else heapq.heappush)(heap, item)
         rows = [item for heap in kept for _, _, item in sorted(heap, key=lambda entry: -entry[0])]
-        head = json.dumps({"version": BANK_VERSION, "names": names, "key": key}).encode()
+        more = {"columns": columns} if columns != len(POINT_COLUMNS) else {}
+        head = json.dumps({"version": BANK_VERSION, "names": names, "key": key, **more}).encode()
         _write(path, pa.Table.from_pylist(rows, schema=_SCHEMA.with_metadata({b"bank": head})))
         return ObjectBank(path)
 
@@ -134,6 +139,8 @@ def _object(sample: FrameSample, row: int, owner: np.ndarray) -> dict[str, objec
     points[:, 0] = cos * offset[:, 0] + sin * offset[:, 1]
     points[:, 1] = cos * offset[:, 1] - sin * offset[:, 0]
     points[:, 2] = offset[:, 2]
+    if points.shape[1] > VELOCITY.start:
+        points[:, VELOCITY] = points[:, VELOCITY] @ np.array([[cos, -sin], [sin, cos]])
     return {
         "label": int(sample.labels[row]),
         "box": box,

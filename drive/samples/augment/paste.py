@@ -15,7 +15,7 @@ from drive.geometry.box import corners_bev
 from drive.samples.augment.bank import ObjectBank
 from drive.samples.augment.config import PasteConfig
 from drive.samples.inside import points_in_boxes
-from drive.samples.sample import FrameSample
+from drive.samples.sample import VELOCITY, FrameSample
 
 
 def paste(
@@ -71,6 +71,8 @@ def _placed(points: np.ndarray, box: np.ndarray) -> np.ndarray:
     out[:, 0] = cos * points[:, 0] - sin * points[:, 1] + box[0]
     out[:, 1] = sin * points[:, 0] + cos * points[:, 1] + box[1]
     out[:, 2] += box[2]
+    if out.shape[1] > VELOCITY.start:
+        out[:, VELOCITY] = points[:, VELOCITY] @ np.array([[cos, sin], [-sin, cos]])
     return out
 
 
