@@ -16,6 +16,7 @@ from drive.boxes.groups import KITTI_GRID, KITTI_GROUPS, NUSCENES_GRID, NUSCENES
 from drive.boxes.head import CentreHead, HeadGroup, class_indices
 from drive.boxes.objective import LossConfig, foreground_loss, group_losses
 from drive.features.attention import WindowBlock
+from drive.features.fusion import DeepFusionConfig
 from drive.features.pillars import DenseBackbone, DenseConfig
 from drive.features.point_encoder import PointEncoderConfig
 from drive.features.swformer import BackboneConfig, SWFormer
@@ -40,6 +41,7 @@ class SWFormerConfig:
     classes: names in label order; each must be in one of the groups.
     head_layers: (plain, shifted) layers on the diffused voxels: 1 layer (paper). head_channels: 128 [inferred].
     head_norm: of the head's hidden layers [inferred]; the backbone's layers are LayerNorm (paper).
+    fusion: camera images joined to the pillars (DeepFusion); None: lidar only.
     """
 
     classes: tuple[str, ...] = WAYMO_CLASSES.names
@@ -53,6 +55,7 @@ class SWFormerConfig:
     head_norm: Literal["batch", "layer"] = "layer"
     loss: LossConfig = field(default_factory=LossConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+    fusion: DeepFusionConfig | None = None
 
     def build(self) -> SWFormerDetector:
         return SWFormerDetector(self)
@@ -142,7 +145,8 @@ class Detector(nn.Module):
 
 
 class SWFormerDetector(Detector):
-    """Points -> pillars -> sparse window transformer -> foreground -> diffusion -> centre heads (SWFormer)."""
+    """Points -> pillars (-> joined with images) -> sparse window transformer -> foreground -> diffusion -> centre heads
+    (SWFormer; DeepFusion where it has images)."""
 
     config: SWFormerConfig
 
@@ -164,12 +168,17 @@ class SWFormerDetector(Detector):
         self.heads = nn.ModuleList(
             CentreHead(channels + cues, config.head_channels, g, config.head_norm, centre_z) for g in config.groups
         )
+        # Last, so that a seed gives the lidar's part the same weights with and without cameras.
+        self.fusion = config.fusion.build(channels) if config.fusion is not None else None
 
     def forward(self, batch: FrameBatch) -> DetectorOutput:
         config, grid, frames = self.config, self.grid, batch.batch_size
         voxels = voxelize_points(batch.points, batch.point_batch, grid, frames)
         levels = build_levels(voxels.coords, grid, config.backbone.strides, config.backbone.window)
-        x = self.backbone(self.encoder(voxels), levels)
+        pillars = self.encoder(voxels)
+        if self.fusion is not None:
+            pillars = self.fusion(pillars, voxels, batch)
+        x = self.backbone(pillars, levels)
 
         logits = self.foreground(x)
         target = self._foreground_target(voxels.coords, batch) if self.training else None
