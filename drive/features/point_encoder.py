@@ -9,13 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from drive.errors import UserError
 from drive.features.norm import RowNorm
+from drive.samples.sample import POINT_COLUMNS, RADAR_POINT_COLUMNS
 from drive.voxels.voxelize import Voxels
 from ops.pillar_encoder import pillar_net
 from ops.point_attention import point_attention
 from ops.segment import segment_reduce
 
 NUM_POINT_FEATURES = 17
+NUM_RADAR_FEATURES = 4  # vx vy rcs is_radar
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class PointEncoderConfig:
     norm: "batch" is the published code's choice, and learns faster; "layer" does not depend on the batch [inferred].
     frames: sweeps whose statistics are kept apart inside a pillar (spec 1.3); frame_period_s: time between them.
     scale_xy, scale_z: metres that become 1 in the input, so that half precision holds [inferred, spec 2.6].
+    radar: points are rows of RADAR_POINT_COLUMNS (DataConfig.radars) and their velocity, cross-section and kind are
+    features too; scale_velocity (m/s) and scale_rcs (dB) become 1 in the input [inferred].
     """
 
     kind: Literal["pointnet", "pvt"] = "pointnet"
@@ -41,6 +46,14 @@ class PointEncoderConfig:
     frame_period_s: float = 0.1
     scale_xy: float = 75.0
     scale_z: float = 4.0
+    radar: bool = False
+    scale_velocity: float = 10.0
+    scale_rcs: float = 20.0
+
+    @property
+    def num_features(self) -> int:
+        """Inputs a point: 17, with radar 21."""
+        return NUM_POINT_FEATURES + NUM_RADAR_FEATURES * self.radar
 
     def build(self, channels: int) -> PointNet | PVTransformer:
         return PointNet(self, channels) if self.kind == "pointnet" else PVTransformer(self, channels)
@@ -50,12 +63,17 @@ class PointEncoderConfig:
 def point_features(voxels: Voxels, config: PointEncoderConfig) -> Tensor:
     """The 17 inputs of spec 1.3 for each in-range point, float32 [P, 17], in the order of ``voxels.points``.
 
-    x y z i e dt | p - mean (3) | p - pillar centre (3) | variance (3) | log1p(count) | frame / frames.
+    x y z i e dt | p - mean (3) | p - pillar centre (3) | variance (3) | log1p(count) | frame / frames. With radar
+    [P, 21]: | vx vy | rcs | is_radar behind them, zeros for a lidar's points.
     Mean, variance and count are those of the point's own frame inside the pillar; points columns are
     x y z intensity elongation dt. x and y are divided by scale_xy, z by scale_z; offsets by the pillar's edge in
     plan and by 1 m in height, so that every column is of order one.
+
+    Raises:
+        UserError: radar columns that the encoder does not read, or none where it reads them.
     """
     points, grid = voxels.points, voxels.grid
+    require_columns(points, config.radar)
     xyz = points[:, :3]
     edge = xyz.new_tensor([grid.voxel_size[0], grid.voxel_size[1], 1.0])
     centre = grid.centres(voxels.coords).index_select(0, voxels.voxel_of_point)
@@ -78,24 +96,40 @@ def point_features(voxels: Voxels, config: PointEncoderConfig) -> Tensor:
     log_count = torch.log1p((offsets[1:] - offsets[:-1]).to(dt.dtype))
     per_group = torch.cat((mean, variance, log_count[:, None]), 1).index_select(0, row)
     scale = xyz.new_tensor([config.scale_xy, config.scale_xy, config.scale_z])
-    features = torch.cat(
-        (
-            xyz / scale,
-            torch.tanh(points[:, 3:4]),
-            points[:, 4:5],
-            dt[:, None],
-            offset - per_group[:, :3],
-            offset,
-            per_group[:, 3:],
-            (frame / config.frames)[:, None],
-        ),
-        1,
-    )
+    columns = [
+        xyz / scale,
+        torch.tanh(points[:, 3:4]),
+        points[:, 4:5],
+        dt[:, None],
+        offset - per_group[:, :3],
+        offset,
+        per_group[:, 3:],
+        (frame / config.frames)[:, None],
+    ]
+    if config.radar:
+        v, rcs = config.scale_velocity, config.scale_rcs
+        columns.append(points[:, len(POINT_COLUMNS) :] / points.new_tensor([v, v, rcs, 1.0]))
+    features = torch.cat(columns, 1)
     if order is None:
         return features
     back = torch.empty_like(features)
     back[order] = features
     return back
+
+
+def require_columns(points: Tensor, radar: bool) -> None:
+    """Points [P, C] have radar columns where a model reads them, and none where it does not.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    width = len(RADAR_POINT_COLUMNS if radar else POINT_COLUMNS)
+    if points.shape[1] != width:
+        what = f"the model takes points of {width} columns, these have {points.shape[1]}"
+        mend = "set data.radars, so that it gets radar returns too (loose scans have none: use --logs)"
+        if not radar:
+            mend = "set data.radars to None, or model.encoder.radar for a model of pillars that reads them"
+        raise UserError("model", what, mend)
 
 
 class PointNet(nn.Module):
@@ -111,7 +145,7 @@ class PointNet(nn.Module):
     def __init__(self, config: PointEncoderConfig, channels: int) -> None:
         super().__init__()
         self.config = config
-        self.first = nn.Linear(NUM_POINT_FEATURES, config.hidden, bias=False)
+        self.first = nn.Linear(config.num_features, config.hidden, bias=False)
         self.first_norm = RowNorm(config.hidden, config.norm)
         self.point = nn.Linear(config.hidden, channels, bias=False)
         self.pillar = nn.Linear(config.hidden, channels, bias=False)
@@ -176,7 +210,7 @@ class PVTransformer(nn.Module):
     def __init__(self, config: PointEncoderConfig, channels: int) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Linear(NUM_POINT_FEATURES, channels)
+        self.embed = nn.Linear(config.num_features, channels)
         self.embed_norm = RowNorm(channels, config.norm)
         self.point_mlp = (
             nn.Sequential(nn.Linear(channels, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels))
