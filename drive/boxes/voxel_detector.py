@@ -14,6 +14,7 @@ from drive.boxes.groups import NUSCENES_GROUPS, WAYMO_GROUPS
 from drive.boxes.head import HeadGroup
 from drive.boxes.objective import LossConfig
 from drive.features.pillars import DenseBackbone, DenseConfig
+from drive.features.point_encoder import require_columns
 from drive.features.voxel_resnet import STRIDE, VoxelResNet, VoxelResNetConfig
 from drive.samples.batch import FrameBatch
 from drive.samples.classes import NUSCENES_CLASSES, WAYMO_CLASSES
@@ -57,7 +58,11 @@ class VoxelConfig:
 
 
 def mean_features(voxels: Voxels, scale_xy: float, scale_z: float) -> Tensor:
-    """[V, 6]: the mean of each voxel's points, of order one; intensity through tanh first, it has no bound."""
+    """[V, 6]: the mean of each voxel's points, of order one; intensity through tanh first, it has no bound.
+
+    Raises UserError where radar returns are among the points: means of both would be neither's.
+    """
+    require_columns(voxels.points, radar=False)
     scale = voxels.points.new_tensor([scale_xy, scale_xy, scale_z])
     columns = voxels.points[:, :3] / scale, torch.tanh(voxels.points[:, 3:4]), voxels.points[:, 4:COLUMNS]
     return segment_mean(torch.cat(columns, 1), voxels.offsets)
