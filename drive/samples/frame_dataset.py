@@ -19,10 +19,12 @@ from drive.samples.augment.config import AugmentConfig
 from drive.samples.augment.policy import augment
 from drive.samples.classes import ClassMap
 from drive.samples.config import DataConfig
+from drive.samples.image_read import check_images, read_images
+from drive.samples.images import ImageConfig
 from drive.samples.inside import points_in_boxes
 from drive.samples.radar import RadarConfig, join_radar, radar_frames, radar_points
-from drive.samples.sample import FrameSample
-from drive.samples.sweeps import RawSweep, crop_points, merge_sweeps
+from drive.samples.sample import FrameSample, take_points
+from drive.samples.sweeps import RawSweep, crop_points, in_range, merge_sweeps
 from drive.samples.view import CameraView
 
 DEFAULT_RANGE_M = (-74.88, -74.88, -2.0, 74.88, 74.88, 4.0)
@@ -45,7 +47,8 @@ class FrameDataset:
         min_points: Boxes with fewer points (all sweeps together) are dropped; 0 keeps all, for scoring.
         frame_stride: Every n-th key frame.
         interpolated: Take frames whose boxes were interpolated between labelled ones as well.
-        augment: Training augmentation, None for none.
+        augment: Training augmentation, None for none; with it images vary as well.
+        images: Camera images of a sample; None reads none.
         seed: Of the augmentation.
     """
 
@@ -64,6 +67,7 @@ class FrameDataset:
         frame_stride: int = 1,
         interpolated: bool = False,
         augment: AugmentConfig | None = None,
+        images: ImageConfig | None = None,
         seed: int = 0,
     ) -> None:
         if sweeps < 1 or frame_stride < 1:
@@ -78,6 +82,9 @@ class FrameDataset:
         self.view = view
         self.min_points = min_points
         self.augment = augment
+        self.images = images
+        if images is not None:
+            check_images(self.logs, images, training=augment is not None)
         self.seed = seed
         self.bank: ObjectBank | None = None
         self.frames: list[tuple[int, int]] = []  # (log, frame)
@@ -109,6 +116,7 @@ class FrameDataset:
             frame_stride=config.frame_stride,
             interpolated=interpolated,
             augment=augment,
+            images=config.images,
             seed=seed,
         )
 
@@ -133,6 +141,12 @@ class FrameDataset:
         plain = self.augment is None
         # Without augmentation nothing moves: what is outside the range is not even written.
         sample, ignored = self.recorded(index, self.range_m if plain and not self.view else None)
+        if self.images is not None:
+            log, frame = self._frame(index)
+            # A stream of its own: the geometry is the same with and without images.
+            looking = None if plain else np.random.default_rng([self.seed, epoch, index, repeat, 1])
+            images = read_images(log, frame, self.images, looking)
+            sample = replace(sample, images=images, recorded_xyz=sample.points[:, :3].copy())
         if self.augment is not None:
             rng = np.random.default_rng([self.seed, epoch, index, repeat])
             sample = augment(sample, self.augment, rng, bank=self.bank if paste else None, obstacles=ignored)
@@ -265,6 +279,9 @@ class FrameDataset:
 
     def _cut(self, sample: FrameSample) -> FrameSample:
         cropped = self.augment is None and not self.view  # by `recorded`
+        if not cropped and sample.recorded_xyz is not None:
+            sample = take_points(sample, in_range(sample.points, self.range_m))
+            cropped = True
         points = sample.points if cropped else crop_points(sample.points, self.range_m)
         low, high = np.array(self.range_m[:3], np.float32), np.array(self.range_m[3:], np.float32)
         keep = ((sample.boxes[:, :3] >= low) & (sample.boxes[:, :3] < high)).all(axis=1)

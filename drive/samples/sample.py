@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -119,6 +119,20 @@ def point_width(points: np.ndarray) -> int:
     """Columns that points [P, C] should have: 10 where there is more than a lidar's 6."""
     with_radar = points.ndim == 2 and points.shape[1] > len(POINT_COLUMNS)
     return len(RADAR_POINT_COLUMNS if with_radar else POINT_COLUMNS)
+
+
+def take_points(sample: FrameSample, keep: npt.NDArray[np.bool_]) -> FrameSample:
+    """The sample with the points of a mask [P] alone, and where they were recorded; boxes and counts stay."""
+    recorded = None if sample.recorded_xyz is None else sample.recorded_xyz[keep]
+    return replace(sample, points=sample.points[keep], recorded_xyz=recorded)
+
+
+def add_points(sample: FrameSample, points: npt.NDArray[np.float32]) -> FrameSample:
+    """The sample with further points [Q, C] behind its own, which no camera can have seen (pasted objects, noise)."""
+    recorded = sample.recorded_xyz
+    if recorded is not None:
+        recorded = np.concatenate([recorded, np.full((len(points), 3), np.nan, np.float32)])
+    return replace(sample, points=np.concatenate([sample.points, points]), recorded_xyz=recorded)
 
 
 def empty_sample(frame_id: str = "empty") -> FrameSample:

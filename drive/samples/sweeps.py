@@ -131,3 +131,9 @@ def crop_points(points: npt.NDArray[np.float32], range_m: Sequence[float]) -> np
     out = np.empty_like(points)
     bounds = np.asarray(range_m, dtype=np.float32)
     return out[: _crop(points, bounds[:3], bounds[3:], out)]
+
+
+def in_range(points: npt.NDArray[np.float32], range_m: Sequence[float]) -> npt.NDArray[np.bool_]:
+    """Which points `crop_points` keeps, bool [P]."""
+    bounds = np.asarray(range_m, dtype=np.float32)
+    return np.asarray(((points[:, :3] >= bounds[:3]) & (points[:, :3] < bounds[3:])).all(axis=1))

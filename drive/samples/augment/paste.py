@@ -15,7 +15,7 @@ from drive.geometry.box import corners_bev
 from drive.samples.augment.bank import ObjectBank
 from drive.samples.augment.config import PasteConfig
 from drive.samples.inside import points_in_boxes
-from drive.samples.sample import VELOCITY, FrameSample
+from drive.samples.sample import VELOCITY, FrameSample, add_points, take_points
 
 
 def paste(
@@ -53,11 +53,10 @@ def paste(
     if not len(accepted):
         return sample
     boxes = bank.boxes[accepted]
-    scene = sample.points[points_in_boxes(sample.points, boxes)[0] < 0]
+    scene = take_points(sample, points_in_boxes(sample.points, boxes)[0] < 0)
     objects = [_placed(bank.points(int(row)), box) for row, box in zip(accepted, boxes, strict=True)]
     return replace(
-        sample,
-        points=np.concatenate([scene, *objects]),
+        add_points(scene, np.concatenate(objects)),
         boxes=np.concatenate([sample.boxes, boxes]),
         labels=np.concatenate([sample.labels, bank.labels[accepted]]),
         velocity_valid=np.concatenate([sample.velocity_valid, bank.velocity_valid[accepted]]),
