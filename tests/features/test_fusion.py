@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def slow(model: DeepFusion, pillars: Tensor, voxels: Voxels, batch: FrameBatch, 
 
 @pytest.mark.parametrize("pool", ["attention", "mean", "pixel"])
 @pytest.mark.parametrize("sampling", ["bilinear", "nearest"])
-def test_equals_a_loop_over_points(pool: str, sampling: str) -> None:
+def test_equals_a_loop_over_points(pool: Any, sampling: Any) -> None:
     config = replace(CONFIG, pool=pool, sampling=sampling)
     model = made(config)
     batch = collate([frame(0), turned(frame(1, 150))])
@@ -142,7 +143,7 @@ def test_a_worked_example() -> None:
         for layer, value in ((align.query.linear, 1.0), (align.key, 1.0), (align.value, 2.0), (align.out.linear, 1.0)):
             layer.weight.fill_(value)
         for norm in (align.query.norm, align.key_norm, align.value_norm, align.out.norm):
-            norm.norm.eps = 0.0
+            norm.norm.eps = 0.0  # type: ignore[assignment]
     maps = torch.tensor([1.0, 3.0]).reshape(1, 1, 1, 2)
     place = torch.tensor([[0.25, 0.5], [0.75, 0.5]])
     pairs = Pairs(torch.tensor([0, 2]), torch.tensor([0, 0]), place, torch.ones(2), torch.tensor([0, 1, 1, 2, 2]))
@@ -259,7 +260,7 @@ def test_a_missing_camera_costs_its_own_pillars_only() -> None:
 
 
 @pytest.mark.parametrize("align", ["carried", "inverse_aug", "none"])
-def test_gradients_reach_the_image_net(align: str) -> None:
+def test_gradients_reach_the_image_net(align: Literal["inverse_aug", "carried", "none"]) -> None:
     model = made(replace(CONFIG, align=align)).train()
     batch = collate([turned(frame(8))])
     voxels, pillars = pillars_of(batch)
@@ -269,7 +270,7 @@ def test_gradients_reach_the_image_net(align: str) -> None:
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert bool(parameter.grad.isfinite().all()), name
-    assert all(float(p.grad.abs().max()) > 0 for p in model.images.parameters() if p.dim() > 1)
+    assert all(p.grad is not None and bool(p.grad.any()) for p in model.images.parameters() if p.dim() > 1)
 
 
 @pytest.mark.parametrize("points", [0, 1])
