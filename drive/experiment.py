@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from drive.boxes.camera_detector import CameraConfig
 from drive.boxes.detector import PillarsConfig, SWFormerConfig
 from drive.boxes.voxel_detector import VoxelConfig
 from drive.errors import UserError
@@ -37,7 +38,7 @@ class Experiment:
 
     name: str
     """Names the run's folder."""
-    model: SWFormerConfig | PillarsConfig | VoxelConfig | SttConfig | PlannerConfig
+    model: SWFormerConfig | PillarsConfig | VoxelConfig | CameraConfig | SttConfig | PlannerConfig
     data: DataConfig | TrackDataConfig | PlanDataConfig
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0

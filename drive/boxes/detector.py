@@ -17,6 +17,7 @@ from drive.boxes.head import CentreHead, HeadGroup, class_indices
 from drive.boxes.objective import LossConfig, foreground_loss, group_losses
 from drive.features.attention import WindowBlock
 from drive.features.fusion import DeepFusionConfig
+from drive.features.lift import BevFusion, LiftConfig
 from drive.features.pillars import DenseBackbone, DenseConfig
 from drive.features.point_encoder import PointEncoderConfig
 from drive.features.swformer import BackboneConfig, SWFormer
@@ -31,6 +32,7 @@ from drive.voxels.windows import partition_windows
 from ops.segment import segment_mean
 
 if TYPE_CHECKING:
+    from drive.boxes.camera_detector import CameraConfig
     from drive.boxes.voxel_detector import VoxelConfig
 
 
@@ -88,7 +90,10 @@ class SWFormerConfig:
 
 @dataclass(frozen=True)
 class PillarsConfig:
-    """The dense baseline. Defaults are PointPillars' size on Waymo with a centre head at stride 1."""
+    """The dense baseline. Defaults are PointPillars' size on Waymo with a centre head at stride 1.
+
+    lift: cameras' features, lifted and joined with the map of pillars (BEVFusion); None: lidar alone.
+    """
 
     classes: tuple[str, ...] = WAYMO_CLASSES.names
     groups: tuple[HeadGroup, ...] = WAYMO_GROUPS
@@ -96,6 +101,7 @@ class PillarsConfig:
     encoder: PointEncoderConfig = field(default_factory=PointEncoderConfig)
     channels: int = 64
     dense: DenseConfig = field(default_factory=DenseConfig)
+    lift: LiftConfig | None = None
     head_channels: int = 64
     head_norm: Literal["batch", "layer"] = "batch"
     loss: LossConfig = field(default_factory=LossConfig)
@@ -111,6 +117,7 @@ class DetectorOutput:
 
     foreground_logits, foreground_target: [V, K] of the stride-1 voxels; the target is bool and there in training only.
     foreground_dropped: int64, kept voxels that the cap left out. None in the dense detector.
+    depth_loss: scalar, where the depth of images is supervised.
     """
 
     batch_size: int
@@ -118,12 +125,13 @@ class DetectorOutput:
     foreground_logits: Tensor | None = None
     foreground_target: Tensor | None = None
     foreground_dropped: Tensor | None = None
+    depth_loss: Tensor | None = None
 
 
 class Detector(nn.Module):
     """What all detectors share: losses and decoding of a DetectorOutput."""
 
-    def __init__(self, config: SWFormerConfig | PillarsConfig | VoxelConfig) -> None:
+    def __init__(self, config: SWFormerConfig | PillarsConfig | VoxelConfig | CameraConfig) -> None:
         super().__init__()
         self.config = config
         self.labels = class_indices(config.classes, config.groups)
@@ -136,6 +144,8 @@ class Detector(nn.Module):
                 parts[f"{name}/{group.group.classes[0]}"] = value
         if output.foreground_logits is not None and output.foreground_target is not None:
             parts["foreground"] = foreground_loss(output.foreground_logits, output.foreground_target, self.config.loss)
+        if output.depth_loss is not None:
+            parts["depth"] = output.depth_loss
         loss = torch.stack(list(parts.values())).sum()
         return {"loss": loss, **{name: part.detach() for name, part in parts.items()}}
 
@@ -218,9 +228,9 @@ class SWFormerDetector(Detector):
 class DenseDetector(Detector):
     """A detector whose centre heads read every cell of a bird's-eye map."""
 
-    config: PillarsConfig | VoxelConfig
+    config: PillarsConfig | VoxelConfig | CameraConfig
 
-    def __init__(self, config: PillarsConfig | VoxelConfig, head_grid: GridSpec, channels: int) -> None:
+    def __init__(self, config: PillarsConfig | VoxelConfig | CameraConfig, head_grid: GridSpec, channels: int) -> None:
         """channels: of the map that :meth:`answer` is given, on head_grid."""
         super().__init__(config)
         self.grid, self.head_grid = config.grid, head_grid
@@ -234,7 +244,7 @@ class DenseDetector(Detector):
             CentreHead(config.head_channels, config.head_channels, g, config.head_norm, centre_z) for g in config.groups
         )
 
-    def answer(self, bev: Tensor, frames: int) -> DetectorOutput:
+    def answer(self, bev: Tensor, frames: int, depth_loss: Tensor | None = None) -> DetectorOutput:
         """The heads' answers at every cell of a map [B, channels, ny, nx]."""
         x = self.shared(bev).permute(0, 2, 3, 1)
         cells = x.reshape(-1, x.shape[3])
@@ -244,11 +254,14 @@ class DenseDetector(Detector):
         for group, labels, head in zip(self.config.groups, self.labels, self.heads, strict=True):
             heat, regression = head(cells)
             groups.append(GroupOutput(group, labels, self.head_grid, coords, heat, regression, anchors, cells))
-        return DetectorOutput(frames, tuple(groups))
+        return DetectorOutput(frames, tuple(groups), depth_loss=depth_loss)
 
 
 class PillarsDetector(DenseDetector):
-    """Points -> pillars -> dense bird's-eye map -> convolutions -> centre heads (PointPillars with a centre head)."""
+    """Points -> pillars -> dense bird's-eye map -> convolutions -> centre heads (PointPillars with a centre head).
+
+    With a lift: images -> lifted map, joined with the map of pillars before the convolutions (BEVFusion).
+    """
 
     config: PillarsConfig
 
@@ -259,8 +272,14 @@ class PillarsDetector(DenseDetector):
         super().__init__(config, config.grid.at_stride(stride), config.dense.up_channels * len(config.dense.layers))
         self.encoder = config.encoder.build(config.channels)
         self.backbone = DenseBackbone(config.dense, config.channels)
+        self.lift = None if config.lift is None else config.lift.build()
+        self.fusion = None if config.lift is None else BevFusion(config.lift, config.grid, config.channels)
 
     def forward(self, batch: FrameBatch) -> DetectorOutput:
-        frames = batch.batch_size
+        frames, depth_loss = batch.batch_size, None
         voxels = voxelize_points(batch.points, batch.point_batch, self.grid, frames)
-        return self.answer(self.backbone(scatter_bev(self.encoder(voxels), voxels.coords, self.grid, frames)), frames)
+        bev = scatter_bev(self.encoder(voxels), voxels.coords, self.grid, frames)
+        if self.lift is not None and self.fusion is not None:
+            camera, depth_loss = self.lift(batch)
+            bev = self.fusion(camera, bev)
+        return self.answer(self.backbone(bev), frames, depth_loss)

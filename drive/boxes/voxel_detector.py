@@ -13,6 +13,7 @@ from drive.boxes.detector import DenseDetector, DetectorOutput
 from drive.boxes.groups import NUSCENES_GROUPS, WAYMO_GROUPS
 from drive.boxes.head import HeadGroup
 from drive.boxes.objective import LossConfig
+from drive.features.lift import BevFusion, LiftConfig
 from drive.features.pillars import DenseBackbone, DenseConfig
 from drive.features.point_encoder import require_columns
 from drive.features.voxel_resnet import STRIDE, VoxelResNet, VoxelResNetConfig
@@ -34,6 +35,7 @@ class VoxelConfig:
     A voxel's feature is the mean of all its points (published: of the first 5); x and y are divided by scale_xy, z by
     scale_z (metres), so that half precision holds. dense: the map's network: blocks of 5 convolutions, 128 and 256
     channels, joined from 256 channels each. The heads stand at stride 8.
+    lift: cameras' features, lifted and joined with the encoder's map (BEVFusion); None: lidar alone.
     """
 
     classes: tuple[str, ...] = WAYMO_CLASSES.names
@@ -41,6 +43,7 @@ class VoxelConfig:
     grid: GridSpec = WAYMO_VOXELS
     encoder: VoxelResNetConfig = field(default_factory=VoxelResNetConfig)
     dense: DenseConfig = field(default_factory=lambda: DenseConfig((5, 5), (1, 2), (128, 256), 256))
+    lift: LiftConfig | None = None
     scale_xy: float = 75.0
     scale_z: float = 4.0
     head_channels: int = 64
@@ -69,7 +72,10 @@ def mean_features(voxels: Voxels, scale_xy: float, scale_z: float) -> Tensor:
 
 
 class VoxelDetector(DenseDetector):
-    """Points -> voxels -> sparse 3D convolutions -> bird's-eye map -> convolutions -> centre heads."""
+    """Points -> voxels -> sparse 3D convolutions -> bird's-eye map -> convolutions -> centre heads.
+
+    With a lift: images -> lifted map, joined with the bird's-eye map before its convolutions (BEVFusion).
+    """
 
     config: VoxelConfig
 
@@ -79,8 +85,15 @@ class VoxelDetector(DenseDetector):
         super().__init__(config, heads, config.dense.up_channels * len(config.dense.layers))
         self.encoder = VoxelResNet(config.encoder, COLUMNS, config.grid.shape)
         self.backbone = DenseBackbone(config.dense, self.encoder.out_channels)
+        self.lift = None if config.lift is None else config.lift.build()
+        self.fusion = None if config.lift is None else BevFusion(config.lift, heads, self.encoder.out_channels)
 
     def forward(self, batch: FrameBatch) -> DetectorOutput:
-        voxels = voxelize_points(batch.points, batch.point_batch, self.grid, batch.batch_size)
+        frames, depth_loss = batch.batch_size, None
+        voxels = voxelize_points(batch.points, batch.point_batch, self.grid, frames)
         rows = mean_features(voxels, self.config.scale_xy, self.config.scale_z)
-        return self.answer(self.backbone(self.encoder(rows, voxels.coords, batch.batch_size)), batch.batch_size)
+        bev = self.encoder(rows, voxels.coords, frames)
+        if self.lift is not None and self.fusion is not None:
+            camera, depth_loss = self.lift(batch)
+            bev = self.fusion(camera, bev)
+        return self.answer(self.backbone(bev), frames, depth_loss)

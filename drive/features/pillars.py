@@ -26,7 +26,8 @@ class DenseConfig:
             raise ValueError("layers, strides and channels of the dense stack must have one entry a block")
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+def conv_block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch norm, ReLU; a border is padded so that a stride of 1 keeps the size."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.05),
@@ -42,8 +43,8 @@ class DenseBackbone(nn.Module):
         self.blocks, self.ups = nn.ModuleList(), nn.ModuleList()
         stride = 1
         for layers, step, channels in zip(config.layers, config.strides, config.channels, strict=True):
-            convs = [_conv(inputs, channels, stride=step)]
-            convs += [_conv(channels, channels) for _ in range(layers)]
+            convs = [conv_block(inputs, channels, stride=step)]
+            convs += [conv_block(channels, channels) for _ in range(layers)]
             self.blocks.append(nn.Sequential(*convs))
             inputs, stride = channels, stride * step
             self.ups.append(_resample(channels, config.up_channels, stride, config.out_stride))
@@ -61,7 +62,7 @@ class DenseBackbone(nn.Module):
 
 def _resample(inputs: int, outputs: int, stride: int, out_stride: int) -> nn.Module:
     if stride == out_stride:
-        return _conv(inputs, outputs, kernel=1)
+        return conv_block(inputs, outputs, kernel=1)
     if stride > out_stride:
         factor = stride // out_stride
         return nn.Sequential(
