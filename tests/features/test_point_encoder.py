@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from drive.boxes.voxel_detector import mean_features
+from drive.errors import UserError
 from drive.features.point_encoder import NUM_POINT_FEATURES, PointEncoderConfig, point_features
 from drive.voxels.grid import GridSpec
 from drive.voxels.voxelize import Voxels, voxelize_points
@@ -138,3 +140,53 @@ def test_folding_keys_and_values_equals_plain_attention() -> None:
         attended = torch.einsum("ph,phd->hd", weights, values).reshape(-1)
         y = layer.norm(start[v] + layer.out(attended))
         torch.testing.assert_close(got[v], layer.mlp_norm(y + layer.mlp(y)), atol=1e-5, rtol=1e-5)
+
+
+def with_radar(lidar: torch.Tensor, returns: list[list[float]]) -> torch.Tensor:
+    """Lidar points [P, 6] and radar returns (ten columns) as one cloud."""
+    return torch.cat((torch.nn.functional.pad(lidar, (0, 4)), torch.tensor(returns).view(-1, 10)))
+
+
+def test_radar_features_by_hand() -> None:
+    points = with_radar(cloud(20), [[0.1, 0.2, 0.5, 0, 0, 0.04, -20.0, 5.0, 10.0, 1.0]])
+    for frames in (1, 3):
+        voxels = voxels_of(points)
+        config = PointEncoderConfig(radar=True, frames=frames, scale_velocity=10.0, scale_rcs=20.0)
+        rows = point_features(voxels, config)
+        assert rows.shape == (21, 21)
+        last = int((voxels.order == 20).nonzero())
+        torch.testing.assert_close(rows[last, 17:], torch.tensor([-2.0, 0.5, 0.5, 1.0]))
+        others = torch.arange(21) != last
+        assert not rows[others, 17:].any()
+
+
+def test_the_lidars_features_are_what_they_were() -> None:
+    points = cloud(200)
+    padded = point_features(voxels_of(with_radar(points, [])), PointEncoderConfig(radar=True))
+    plain = point_features(voxels_of(points), PointEncoderConfig())
+    assert torch.equal(padded[:, :NUM_POINT_FEATURES], plain)
+
+
+@pytest.mark.parametrize("kind", ["pointnet", "pvt"])
+def test_a_velocity_changes_its_pillar_alone(kind: str) -> None:
+    torch.manual_seed(0)
+    encoder = PointEncoderConfig(kind, heads=4, radar=True).build(32).eval()  # type: ignore[arg-type]
+    points = with_radar(cloud(50), [[1.0, 1.0, 0.5, 0, 0, 0, 3.0, 0.0, 5.0, 1.0]])
+    faster = points.clone()
+    faster[-1, 6] = 9.0
+    voxels = voxels_of(points)
+    a, b = encoder(voxels), encoder(voxels_of(faster))
+    own = voxels.voxel_of_point[int((voxels.order == 50).nonzero())]
+    changed = (a != b).any(1).nonzero().flatten().tolist()
+    assert changed == [int(own)]
+    assert encoder(voxels_of(torch.zeros(0, 10))).shape == (0, 32)
+
+
+def test_points_that_do_not_fit_the_model() -> None:
+    with pytest.raises(UserError, match=r"takes points of 10 columns, these have 6; set data\.radars, so"):
+        point_features(voxels_of(cloud(5)), PointEncoderConfig(radar=True))
+    both = voxels_of(with_radar(cloud(5), []))
+    with pytest.raises(UserError, match=r"takes points of 6 columns, these have 10; set data\.radars to None"):
+        point_features(both, PointEncoderConfig())
+    with pytest.raises(UserError, match="takes points of 6 columns"):
+        mean_features(both, 75.0, 4.0)
