@@ -18,18 +18,16 @@ import numpy.typing as npt
 
 from drive.rollouts.rollout import Rollout
 from drive.samples.scene import RED, STATIC, STEP_S, Scene
+from drive.scores.closed_loop_comfort import history_comfort, plan_comfort
 from drive.scores.pdm import PdmScorer, PdmTable, finished, progress_share
-from drive.scores.pdm_comfort import comfort
 from drive.scores.pdm_config import PdmConfig
 from drive.scores.pdm_scene import PdmMap, PdmScene, light_polygons, pdm_scene
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-DRIVE_SCORES = ("nc", "dac", "ddc", "tlc", "ep", "ttc", "lk", "comfort")
-"""Sub-scores of a window: those of `drive.scores.pdm` but the two-frame comfort, which compares plans, not drives."""
-
-HISTORY_STEPS = 15
+DRIVE_SCORES = ("nc", "dac", "ddc", "tlc", "ep", "ttc", "lk", "comfort", "ec")
+"""Sub-scores of a window: those of `drive.scores.pdm`; `ec` compares the two plans that a window begins with."""
 
 Reference = Literal["human", "pdm_closed", "best"]
 
@@ -137,14 +135,18 @@ def score_drives(
         scene = scenes[drives[0]]
         assert scene is not None
         rows = np.concatenate([np.arange(offsets[d], offsets[d + 1]) for d in drives])
-        whole, own = _score_scene(scene, [rollouts[d] for d in drives], [starts[d] for d in drives], config)
+        whole, scored = _score_scene(scene, [rollouts[d] for d in drives], [starts[d] for d in drives], config)
         driven[rows] = whole
-        if own is not None:
-            found, reference = own
+        if scored is not None:
+            found, reference = scored
+            plans = np.full(whole.sum(), np.nan) if found.ec is None else found.ec
+            shown = {"reference_m": reference, "ec": np.nan_to_num(plans, nan=1.0)}
             for name in table:
-                table[name][rows[whole]] = reference if name == "reference_m" else getattr(found, name)
+                table[name][rows[whole]] = shown[name] if name in shown else getattr(found, name)
             for d in drives:
-                unjudged[d] = found.unjudged
+                own = (rows[whole] >= offsets[d]) & (rows[whole] < offsets[d + 1])
+                silent = config.pdm.second and bool(np.isnan(plans[own]).all())
+                unjudged[d] = (*found.unjudged, *(["ec"] if silent else []))
     counts = np.diff(offsets)
     means = {
         name: np.bincount(np.repeat(np.arange(len(rollouts)), counts), table[name], len(rollouts))
@@ -211,7 +213,8 @@ def _score_scene(
     reference[known] = raw.progress_m[B:] * raw.product[B:]
     table = raw.first(B)
     if pdm.second:
-        table = replace(table, comfort=_history_comfort(scene, rollouts, lived, states[:B], pdm))
+        before = history_comfort(scene, rollouts, lived, states[:B], pdm)
+        table = replace(table, comfort=before, ec=plan_comfort(scene, rollouts, lived, pdm))
     return whole, (finished(replace(table, ep=progress_share(table, pdm, reference)), pdm), reference)
 
 
@@ -264,25 +267,3 @@ def windows_scene(scene: Scene, rollouts: Sequence[Rollout], starts: Sequence[In
         ground_z=scene.ego_z[scene.now + first],
         history=None,
     )
-
-
-def _history_comfort(
-    scene: Scene, rollouts: list[Rollout], starts: list[Ints], states: Floats, config: PdmConfig
-) -> Floats:
-    """v2's comfort [B]: with the 1.5 s before each window, driven or (before the drive) of the log's driver."""
-    before = np.zeros((len(states), HISTORY_STEPS, states.shape[2]))
-    known = np.zeros(len(states), np.bool_)
-    row = 0
-    for rollout, own in zip(rollouts, starts, strict=True):
-        ego = np.concatenate([scene.ego[: scene.now], rollout.ego])
-        there = np.concatenate([scene.ego_valid[: scene.now], np.ones(len(rollout.ego), np.bool_)])
-        at = scene.now + own[:, None] + np.arange(-HISTORY_STEPS, 0)
-        fits = at[:, 0] >= 0
-        at = np.maximum(at, 0)
-        before[row : row + len(own)] = ego[at]
-        known[row : row + len(own)] = fits & there[at].all(axis=1)
-        row += len(own)
-    out = comfort(states, scene.vehicle.centre, config, None)
-    if known.any():
-        out[known] = comfort(states[known], scene.vehicle.centre, config, before[known])
-    return out

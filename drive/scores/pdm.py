@@ -37,7 +37,7 @@ class PdmTable:
 
     Attributes:
         label: version and parity, to be stored with every number.
-        ec: None where no earlier plan was given: the score is then without it.
+        ec: None where no earlier plan was given, NaN for a proposal without one: the score is then without it.
         tlc, lk: 1 in v1.1, which does not have them.
         product: of the factors. score: PDMS or EPDMS.
         progress_m: float64 [P], metres along the route, at least 0.
@@ -266,7 +266,8 @@ def finished(table: PdmTable, config: PdmConfig) -> PdmTable:
         weighted = (5 * table.ep + 5 * table.ttc + 2 * table.comfort) / 12
     else:
         parts = 5 * table.ep + 5 * table.ttc + 2 * table.lk + 2 * table.comfort
-        weighted = parts / 14 if table.ec is None else (parts + 2 * table.ec) / 16
+        ec = np.full(len(table), np.nan) if table.ec is None else table.ec
+        weighted = np.where(np.isnan(ec), parts / 14, (parts + 2 * np.nan_to_num(ec)) / 16)
     return replace(table, score=table.product * weighted)
 
 

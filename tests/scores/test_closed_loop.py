@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from drive.dynamics.vehicle import Vehicle
+from drive.plans.plan import Plan
 from drive.rollouts.rollout import PlanRecord, Rollout, not_simulated
 from drive.samples.scene import STATIC, Scene
 from drive.scores.closed_loop import DRIVE_SCORES, DriveScoreConfig, score_drives, window_starts, windows_scene
@@ -67,6 +68,31 @@ def test_the_extended_score_knows_what_was_driven_before() -> None:
     assert table.pdms[0] == pytest.approx(11.5 / 14)
     # The log begins with the drive: nothing is known of before the first window, which counts as comfortable.
     assert table.window_columns["comfort"][3:].tolist() == [1.0, 0.0, 1.0]
+
+
+def test_two_plans_on_end_must_agree() -> None:
+    """v2. 8 m/s for ever, said twice: 1. The next plan asks for 2 m/s2 more than the one before: 0, and 2 of 16 are
+    lost. One plan alone, or plans shorter than a window: not judged, weights of 14."""
+    scene, config = street(cars()), replace(EIGHT, pdm=PdmConfig(version="v2-fixed"))
+    ego = going(8.0)[:81]
+    times = np.arange(1, 9) * 0.5
+
+    def straight(acceleration: float, until: float = 4.0) -> Plan:
+        t = times[times <= until]
+        way = 8.0 * t + acceleration * t**2 / 2
+        return Plan(np.stack([way, np.zeros_like(t), np.zeros_like(t)], axis=1), t)
+
+    def planned(*plans: Plan) -> Rollout:
+        made = [(5 * k, plan, ego[5 * k, :3], 0.0) for k, plan in enumerate(plans)]
+        return replace(drive(scene, ego), plans=PlanRecord.of(made))
+
+    same, eager = [straight(0.0)] * 16, [straight(2.0 * (k % 2)) for k in range(16)]
+    drives = [planned(*same), planned(*eager), planned(same[0]), planned(*[straight(0.0, 3.0)] * 16), planned()]
+    table = score_drives(drives, [scene] * 5, config)
+    assert table.columns["ec"].tolist() == [1.0, 0.0, 1.0, 1.0, 1.0]
+    assert table.pdms.tolist() == pytest.approx([1.0, 14 / 16, 1.0, 1.0, 1.0])
+    assert ["ec" in names for names in table.unjudged] == [False, False, True, True, True]
+    assert score_drives(drives, [scene] * 5, EIGHT).columns["ec"].tolist() == [1.0] * 5  # v1.1 has none
 
 
 def test_early_ends_count_nothing() -> None:
