@@ -116,6 +116,9 @@ def training_set(experiment: ExperimentLike, folder: Path, fabric: Fabric) -> Fr
         return TrackDataset.of(data, logs, experiment.model.history, experiment.seed)
     if isinstance(data, PlanDataConfig):
         return PlanDataset.of(data, logs)
+    if getattr(experiment.model, "fusion", None) is not None and data.images is None:
+        mend = "set data.images, as configs.town_deepfusion does, or model.fusion None"
+        raise UserError("data.images", "the model joins images to points, and none are read", mend)
     dataset = FrameDataset.of(
         data,
         logs,
