@@ -35,7 +35,7 @@ class PlainBackbone(nn.Module):
 
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
-    def __init__(self, strides: tuple[int, ...] = (2, 4, 8), blocks: tuple[int, int, int] = (0, 1, 1)) -> None:
+    def __init__(self, strides: tuple[int, ...] = (2, 4, 8), blocks: tuple[int, int, int] = (0, 0, 1)) -> None:
         """strides: of the levels that come out. blocks: residual blocks at strides 2, 4 and 8."""
         super().__init__()
         unknown = [s for s in strides if s not in WIDTHS]
@@ -52,6 +52,11 @@ class PlainBackbone(nn.Module):
             down = nn.Sequential(conv_norm(inputs, width, stride=2), nn.ReLU(inplace=True))
             self.stages.append(nn.Sequential(down, *(Residual(width) for _ in range(count))))
             inputs = width
+
+    def through(self, stride: int) -> list[nn.Module]:
+        """The modules that make the level of this stride. ValueError where there is no such level."""
+        last = list(WIDTHS).index(stride)
+        return [module for stage in self.stages[: last + 1] for module in stage.modules()]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = {}

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from drive.errors import UserError
+from drive.features.image_freeze import modules_through
 
 INSTALL = "pip install 'drivewright[camera]'"
 
@@ -160,9 +161,14 @@ class TimmBackbone(nn.Module):
         self.take = [given.index(i) for i in chosen]
         self.strides = tuple(int(model.feature_info.info[i]["reduction"]) for i in chosen)
         self.channels = tuple(int(model.feature_info.info[i]["num_chs"]) for i in chosen)
-        self.modules_of_levels = tuple(str(model.feature_info.info[i]["module"]) for i in chosen)
-        self.channels_last_maps = getattr(model.output_fmt, "value", model.output_fmt) == "NHWC"
+        self.ends = {int(info["reduction"]): str(info["module"]) for info in model.feature_info.info}
+        form = getattr(model, "output_fmt", "NCHW")  # an enumeration; some families have none
+        self.channels_last_maps = getattr(form, "value", form) == "NHWC"
         self.mean, self.std = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
+
+    def through(self, stride: int) -> list[nn.Module]:
+        """The modules that make the level of this stride. ValueError where there is no such level."""
+        return modules_through(self.model, self.ends.get(stride, f"of stride {stride}"))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         high, wide = x.shape[2:]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from drive.errors import UserError
-from drive.features.fpn import FPN
+from drive.features.bifpn import BiFPN, BiFPNConfig
+from drive.features.fpn import FPN, ConcatFPN
+from drive.features.image_freeze import batch_norms, freeze, hold
 from drive.features.image_plain import WIDTHS, PlainBackbone
 from drive.features.image_timm import TimmBackbone
 
@@ -23,8 +26,10 @@ class ImageNetConfig:
     pretrained: timm's published weights, from its hub. checkpoint: a local file of such weights in their place.
     image_size: (height, width) of every image; only for models that are built for one size (Swin, MaxViT, CoAtNet).
     drop_path: chance that training skips a residual branch, for models that know it.
-    neck: "fpn". channels: of every map that comes out. neck_norm: batch norm in the neck [inferred: steadier from
-    scratch; the published pyramid has none].
+    frozen_stride: what makes the backbone's maps up to this stride is not trained; 0: all is. 4 is the stem and the
+    first stage of a ResNet. frozen_norm: the backbone's batch norms keep their weights and statistics.
+    neck: "fpn" adds, "bifpn" adds with learned weights, "concat" is BEVFusion's. channels: of every map that comes out.
+    neck_norm: batch norm in the fpn [inferred: steadier from scratch; the published one has none, the others have it].
     out_strides: of the maps that come out, pixels a cell, fine to coarse. in_strides: levels of the backbone that the
     neck joins; empty: all from the finest of out_strides on.
     """
@@ -34,24 +39,28 @@ class ImageNetConfig:
     checkpoint: str = ""
     image_size: tuple[int, int] | None = None
     drop_path: float = 0.0
-    neck: Literal["fpn"] = "fpn"
+    frozen_stride: int = 0
+    frozen_norm: bool = False
+    neck: Literal["fpn", "bifpn", "concat"] = "fpn"
     channels: int = 128
     neck_norm: bool = True
+    bifpn: BiFPNConfig = field(default_factory=BiFPNConfig)
     out_strides: tuple[int, ...] = (8,)
     in_strides: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        strides = self.out_strides
-        if not strides or list(strides) != sorted(set(strides)) or any(s < 1 or s & (s - 1) for s in strides):
-            what = f"strides {strides} are not powers of two from fine to coarse"
-            raise UserError("images out_strides", what, "write for example (8, 16, 32)")
+        for name, strides in (("out_strides", self.out_strides), ("in_strides", self.in_strides)):
+            if list(strides) != sorted(set(strides)) or any(s < 1 or s & (s - 1) for s in strides):
+                what = f"{strides} are not powers of two from fine to coarse"
+                raise UserError(f"images {name}", what, "write for example (8, 16, 32)")
+        if not self.out_strides:
+            raise UserError("images out_strides", "no map is asked for", "write for example (8,)")
         if self.backbone == "plain" and (self.pretrained or self.checkpoint):
-            raise UserError(
-                "image backbone plain", "has no published weights", "set pretrained=False and no checkpoint"
-            )
+            mend = "set pretrained=False and no checkpoint"
+            raise UserError("image backbone plain", "has no published weights", mend)
 
     def build(self) -> ImageNet:
-        """UserError where the backbone or its weights are not to be had here."""
+        """UserError where the backbone or its weights are not to be had here, or the strides do not go together."""
         return ImageNet(self)
 
 
@@ -65,13 +74,17 @@ class ImageNet(nn.Module):
         super().__init__()
         self.channels, self.strides = config.channels, config.out_strides
         self.backbone = _backbone(config)
-        self.neck = FPN(
-            self.backbone.channels, self.backbone.strides, config.out_strides, config.channels, config.neck_norm
-        )
+        self.neck = _neck(config, self.backbone)
+        self.frozen = _frozen(config, self.backbone)
         # Of pixel values in [0, 255].
         self.register_buffer("mean", 255 * torch.tensor(self.backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", 1 / (255 * torch.tensor(self.backbone.std).view(1, 3, 1, 1)), persistent=False)
         self.to(memory_format=torch.channels_last)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        hold(self.backbone, self.frozen)
+        return self
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         n, _, high, wide = pixels.shape
@@ -81,6 +94,18 @@ class ImageNet(nn.Module):
         x = pixels.to(self.mean.dtype, memory_format=torch.channels_last).sub_(self.mean).mul_(self.scale)
         maps = self.neck(self.backbone(x))
         return tuple(m.contiguous(memory_format=torch.channels_last) for m in maps)
+
+
+def without_weights(config: Any) -> Any:
+    """A configuration whose image towers fetch no published weights: for models whose own weights are loaded next."""
+    if isinstance(config, ImageNetConfig):
+        return dataclasses.replace(config, pretrained=False, checkpoint="")
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        old = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.init}
+        new = {name: without_weights(value) for name, value in old.items()}
+        changed = {name: value for name, value in new.items() if value is not old[name]}
+        return dataclasses.replace(config, **changed) if changed else config
+    return config
 
 
 def _backbone(config: ImageNetConfig) -> PlainBackbone | TimmBackbone:
@@ -101,3 +126,30 @@ def _backbone(config: ImageNetConfig) -> PlainBackbone | TimmBackbone:
             f"image backbone {name}", f"its finest joined level has stride {strides[0]}, not {finest}", mend
         )
     return backbone
+
+
+def _neck(config: ImageNetConfig, backbone: PlainBackbone | TimmBackbone) -> FPN | BiFPN | ConcatFPN:
+    inputs, strides, wanted = backbone.channels, backbone.strides, config.out_strides
+    if config.neck != "bifpn" and strides[0] < wanted[0] and strides[-1] > strides[0]:
+        what = f"the neck {config.neck} joins nothing to stride {strides[0]}, finer than the maps that come out"
+        raise UserError("images in_strides", what, f"begin them at {wanted[0]}")
+    try:
+        if config.neck == "bifpn":
+            return BiFPN(config.bifpn, inputs, strides, wanted, config.channels)
+        if config.neck == "concat":
+            return ConcatFPN(inputs, strides, wanted, config.channels)
+    except ValueError as error:
+        raise UserError(f"images neck {config.neck}", str(error), "set in_strides, out_strides or bifpn") from error
+    return FPN(inputs, strides, wanted, config.channels, config.neck_norm)
+
+
+def _frozen(config: ImageNetConfig, backbone: PlainBackbone | TimmBackbone) -> tuple[str, ...]:
+    """Takes what is not trained out of training; its modules' names."""
+    frozen = batch_norms(backbone) if config.frozen_norm else []
+    if config.frozen_stride:
+        try:
+            frozen += backbone.through(config.frozen_stride)
+        except ValueError as error:
+            mend = "name a stride of the backbone's levels"
+            raise UserError("images frozen_stride", f"{config.frozen_stride}: {error}", mend) from error
+    return freeze(backbone, frozen)
