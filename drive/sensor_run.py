@@ -80,6 +80,9 @@ class NetworkDetector:
         if self.data.view:
             what = f"this detector sees what camera {self.data.view} sees"
             raise UserError(run, what, "use one that sees all of the lidar's turn")
+        if self.data.radars is not None:
+            what = "this detector reads radar; in the loop only lidar sweeps are rendered"
+            raise UserError(run, what, "use one that was trained without data.radars")
         try:
             find_logs(self.data.train_logs, self.data.train_split)
             self.measures_velocity = measures_velocity(self.data, ())
