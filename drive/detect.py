@@ -54,7 +54,8 @@ class TrainedDetector:
         """Boxes of one scan, in the ego frame, highest score first.
 
         Args:
-            scan: a file, or points float32 [P, 6] in the ego frame (columns of ``drive.samples.sample.POINT_COLUMNS``).
+            scan: a file, or points float32 [P, 6] in the ego frame (columns of ``drive.samples.sample.POINT_COLUMNS``;
+                a detector that reads radar takes [P, 10], columns of RADAR_POINT_COLUMNS).
             scan_format: what a file's numbers mean: a name of ``drive.samples.scan_files.FORMATS`` or a ScanFormat.
         """
         if not isinstance(scan, np.ndarray):
@@ -75,6 +76,16 @@ class TrainedDetector:
 def _sample(points: np.ndarray) -> FrameSample:
     blank = empty_sample("scan")
     return FrameSample(points, blank.boxes, blank.labels, blank.velocity_valid, blank.num_points, blank.frame_id)
+
+
+def sensors_used(data: DataConfig) -> dict[str, bool]:
+    """A submission's declaration of what was looked at, as nuScenes asks for it."""
+    radar = data.radars is not None
+    lidar = data.radars is None or not data.radars.only
+    camera = data.images is not None
+    return {
+        "use_camera": camera, "use_lidar": lidar, "use_radar": radar, "use_map": False, "use_external": False,
+    }  # fmt: skip
 
 
 def load(run: str | Path, device: str = "cpu", precision: Precision = "32") -> TrainedDetector:
@@ -168,10 +179,8 @@ def detect_command(argv: Sequence[str]) -> int:
             )
             picture.save(arguments.out / f"{path.name}.png")
     (arguments.out / "boxes.json").write_text(json.dumps({"frame": "ego", "scans": results}, indent=1) + "\n")
-    meta = {"use_camera": False, "use_lidar": True, "use_radar": False, "use_map": False, "use_external": False}
-    write_submission(
-        arguments.out / "submission.json", EvalBoxes.concatenate(placed), list(results), detector.class_names, meta
-    )
+    meta, found = sensors_used(detector.data), EvalBoxes.concatenate(placed)
+    write_submission(arguments.out / "submission.json", found, list(results), detector.class_names, meta)
     total = sum(len(boxes) for boxes in results.values())
     print(f"{total} boxes in {len(results)} scans -> {arguments.out}/boxes.json")
     for failure in failed:

@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 
 from drive.boxes.detections import DetectionSet, read_detections, write_detections
-from drive.detect import TrainedDetector, load
+from drive.detect import TrainedDetector, load, sensors_used
 from drive.detect_logs import detect_logs
 from drive.errors import UserError
 from drive.experiment import Experiment
@@ -87,7 +87,7 @@ def scoring_logs(experiment: Experiment, logs: Sequence[str | Path] = (), split:
 def _write_submission(detector: TrainedDetector, found: DetectionSet, paths: Sequence[Path], out: Path) -> None:
     truth = load_ground_truth(paths, _score_classes(detector.experiment.data.class_map))
     boxes, _, _ = place_detections(found, truth)
-    meta = {"use_camera": False, "use_lidar": True, "use_radar": False, "use_map": False, "use_external": False}
+    meta = sensors_used(detector.data)
     write_submission(out, boxes, truth.frames.ids, truth.class_names, meta)
 
 
