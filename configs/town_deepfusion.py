@@ -14,7 +14,7 @@ from drive.samples.config import DataConfig
 from drive.samples.images import ImageConfig
 
 # A pedestrian 30 m away is 18 pixels high and 6 wide: at stride 8 it would be less than a cell wide.
-FUSION = DeepFusionConfig(ImageNetConfig(backbone="plain", channels=32, out_strides=(4,)), channels=64)
+FUSION = DeepFusionConfig(ImageNetConfig(backbone="plain", channels=32, out_strides=(4,)), channels=32)
 
 
 def data() -> DataConfig:
