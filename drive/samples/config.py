@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from drive.samples.augment.config import AugmentConfig
 from drive.samples.classes import NUSCENES_CLASSES, ClassMap
+from drive.samples.corrupt.config import CorruptConfig
 from drive.samples.images import ImageConfig
 from drive.samples.radar import RadarConfig
 
@@ -36,6 +37,9 @@ class DataConfig:
         balance: Draw training frames so that rare classes are seen more often (CBGS, Zhu et al. 2019).
         augment: Training augmentation.
         images: Camera images of a sample; None reads none.
+        drop_cameras: Training: probability that a sample loses all its images, so that a model learns to do without.
+        drop_lidar: Training: the same of all its lidar points; a sample never loses both.
+        corrupt: How the sensors fail (`drive score --corrupt` sets it); None lets them work.
     """
 
     train_logs: tuple[str, ...] = ()
@@ -59,6 +63,9 @@ class DataConfig:
     balance: bool = False
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     images: ImageConfig | None = None
+    drop_cameras: float = 0.0
+    drop_lidar: float = 0.0
+    corrupt: CorruptConfig | None = None
 
     @property
     def paste_until(self) -> float:

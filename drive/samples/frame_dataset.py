@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,14 @@ from drive.samples.augment.config import AugmentConfig
 from drive.samples.augment.policy import augment
 from drive.samples.classes import ClassMap
 from drive.samples.config import DataConfig
+from drive.samples.corrupt.cameras import CameraCorruption
+from drive.samples.corrupt.config import CorruptConfig
+from drive.samples.drop_modality import check_drop, drop_modality
 from drive.samples.image_read import check_images, read_images
 from drive.samples.images import ImageConfig
 from drive.samples.inside import points_in_boxes
 from drive.samples.radar import RadarConfig, join_radar, radar_frames, radar_points
+from drive.samples.read_sweeps import read_sweeps
 from drive.samples.sample import FrameSample, take_points
 from drive.samples.sweeps import RawSweep, crop_points, in_range, merge_sweeps
 from drive.samples.view import CameraView
@@ -49,6 +52,8 @@ class FrameDataset:
         interpolated: Take frames whose boxes were interpolated between labelled ones as well.
         augment: Training augmentation, None for none; with it images vary as well.
         images: Camera images of a sample; None reads none.
+        corrupt: How the sensors fail; None lets them work.
+        drop: Probabilities that an augmented sample loses all its images, and all its lidar points.
         seed: Of the augmentation.
     """
 
@@ -68,6 +73,8 @@ class FrameDataset:
         interpolated: bool = False,
         augment: AugmentConfig | None = None,
         images: ImageConfig | None = None,
+        corrupt: CorruptConfig | None = None,
+        drop: tuple[float, float] = (0.0, 0.0),
         seed: int = 0,
     ) -> None:
         if sweeps < 1 or frame_stride < 1:
@@ -85,6 +92,8 @@ class FrameDataset:
         self.images = images
         if images is not None:
             check_images(self.logs, images, training=augment is not None)
+        self.corrupt = corrupt
+        self.drop = check_drop(drop, images is not None)
         self.seed = seed
         self.bank: ObjectBank | None = None
         self.frames: list[tuple[int, int]] = []  # (log, frame)
@@ -117,6 +126,8 @@ class FrameDataset:
             interpolated=interpolated,
             augment=augment,
             images=config.images,
+            corrupt=config.corrupt,
+            drop=(config.drop_cameras, config.drop_lidar),
             seed=seed,
         )
 
@@ -145,12 +156,16 @@ class FrameDataset:
             log, frame = self._frame(index)
             # A stream of its own: the geometry is the same with and without images.
             looking = None if plain else np.random.default_rng([self.seed, epoch, index, repeat, 1])
-            images = read_images(log, frame, self.images, looking)
+            failing = None if self.corrupt is None else CameraCorruption(self.corrupt, log, frame)
+            images = read_images(log, frame, self.images, looking, failing)
             sample = replace(sample, images=images, recorded_xyz=sample.points[:, :3].copy())
         if self.augment is not None:
             rng = np.random.default_rng([self.seed, epoch, index, repeat])
             sample = augment(sample, self.augment, rng, bank=self.bank if paste else None, obstacles=ignored)
-        return self._cut(sample).validate()
+        sample = self._cut(sample).validate()
+        if plain or not any(self.drop):
+            return sample
+        return drop_modality(sample, *self.drop, np.random.default_rng([self.seed, epoch, index, repeat, 2]))
 
     def recorded(
         self, index: int, points_range_m: Sequence[float] | None = None
@@ -229,29 +244,7 @@ class FrameDataset:
         return join_radar(merge_sweeps(sweeps, self.ego_radius_m, range_m), returns)
 
     def _raw_sweeps(self, log: Log, frame: Frame) -> list[RawSweep]:
-        ego_from_global = np.linalg.inv(frame.global_from_ego)
-        out: list[RawSweep] = []
-        for name in self._lidars_of(log):
-            if name not in frame.rows:
-                continue
-            sensor, times = log.sensors[name], log.sweep_timestamps_ns(name)
-            intensity, elongation = _columns(sensor.columns)
-            intensity_max = self._intensity_max(log, name, intensity)
-            key = frame.rows[name]
-            rows = np.arange(key, max(key - self.sweeps, -1), -1)
-            matrices = ego_from_global @ log.poses(name, rows) @ sensor.ego_from_sensor
-            out.extend(
-                RawSweep(
-                    points=log.points(name, row),
-                    intensity_column=intensity,
-                    elongation_column=elongation,
-                    intensity_max=intensity_max,
-                    key_ego_from_sensor=matrix,
-                    dt_s=float(times[key] - times[row]) * 1e-9,
-                )
-                for row, matrix in zip(rows.tolist(), matrices, strict=True)
-            )
-        return out
+        return read_sweeps(log, frame, self._lidars_of(log), self.sweeps, self.corrupt)
 
     def _has_points(self, log: Log) -> npt.NDArray[np.bool_]:
         """Which frames of a log have a sweep at all: some excerpts keep labels without their sweeps."""
@@ -268,14 +261,6 @@ class FrameDataset:
         if missing or not present:
             raise UserError("data.lidars", f"log {log.name} has no lidar {missing or ''}", f"use some of {present}")
         return list(self.lidars) or present
-
-    @staticmethod
-    def _intensity_max(log: Log, name: str, column: int) -> float:
-        value = log.sensors[name].intensity_max
-        if column >= 0 and value is None:
-            what = f"sensor {name} has intensities, but no intensity_max"
-            raise UserError(log.path, what, "give it to LogWriter.add_sensor and convert again")
-        return float(value or 1.0)
 
     def _cut(self, sample: FrameSample) -> FrameSample:
         cropped = self.augment is None and not self.view  # by `recorded`
@@ -295,13 +280,6 @@ class FrameDataset:
             velocity_valid=sample.velocity_valid[keep],
             num_points=counts[keep],
         )
-
-
-@lru_cache(maxsize=64)
-def _columns(columns: tuple[str, ...]) -> tuple[int, int]:
-    """Positions of intensity (KITTI calls it reflectance) and elongation, -1 where a sensor has none."""
-    intensity = next((columns.index(name) for name in ("intensity", "reflectance") if name in columns), -1)
-    return intensity, columns.index("elongation") if "elongation" in columns else -1
 
 
 def find_logs(folders: Sequence[str | Path], split: str = "") -> list[Path]:

@@ -7,6 +7,7 @@ scale and cut in one resampling, mirror image, turn about the centre.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from drive.samples.images import ImageConfig
+
+Change = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
+"""What happens to a recorded picture uint8 [H, W, 3] before it is scaled and cut."""
 
 MAX_PIXELS = 1 << 26
 """Larger pictures are refused before they are decoded: 8192 x 8192, six times what any driving camera gives."""
@@ -85,11 +89,12 @@ def picture_size(data: bytes) -> tuple[int, int]:
     return _opened(data).size
 
 
-def decode(data: bytes, cut: Cut, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def decode(data: bytes, cut: Cut, size: tuple[int, int], change: Change | None = None) -> npt.NDArray[np.uint8]:
     """The image uint8 [H, W, 3] of a picture file's bytes; black where the picture does not reach.
 
     A JPEG that gets much smaller is decoded at a half, a quarter or an eighth of its size (libjpeg's scaled inverse
-    transform), which takes a fraction of the time.
+    transform), which takes a fraction of the time. With `change` all of it is decoded, and what `change` makes of it
+    is the picture.
 
     Raises:
         OSError: The bytes are no picture, or end too early.
@@ -102,9 +107,12 @@ def decode(data: bytes, cut: Cut, size: tuple[int, int]) -> npt.NDArray[np.uint8
     x0, y0 = max(0, int(np.ceil(cut.left - 1e-6))), max(0, int(np.ceil(cut.top - 1e-6)))
     x1 = min(width, int(np.floor(cut.left + cut.scale * recorded[0] + 1e-6)))
     y1 = min(height, int(np.floor(cut.top + cut.scale * recorded[1] + 1e-6)))
-    picture.draft("RGB", (int(np.ceil(recorded[0] * cut.scale)), int(np.ceil(recorded[1] * cut.scale))))
+    if change is None:
+        picture.draft("RGB", (int(np.ceil(recorded[0] * cut.scale)), int(np.ceil(recorded[1] * cut.scale))))
     factor = round(recorded[0] / picture.width)  # 1, 2, 4 or 8; the last column and row may be part of a pixel
     picture = picture.convert("RGB")
+    if change is not None:
+        picture = Image.fromarray(change(np.asarray(picture)))
     out = np.zeros((height, width, 3), np.uint8)
     if x1 > x0 and y1 > y0:
         edges = (np.array([x0, y0, x1, y1]) - [cut.left, cut.top] * 2) / (cut.scale * factor)

@@ -12,6 +12,7 @@ from drive.errors import UserError
 from drive.geometry.cameras import PLUMB_BOB, RADIAL
 from drive.geometry.rigid import invert
 from drive.logs.store import Frame, Log, Sensor
+from drive.samples.corrupt.cameras import CameraCorruption
 from drive.samples.image_decode import choose_cut, decode, picture_size
 from drive.samples.images import CameraImages, ImageConfig
 
@@ -49,11 +50,18 @@ def check_images(logs: Sequence[Log], config: ImageConfig, training: bool) -> No
         raise UserError("data.images.cameras", what, f"use some of {sorted(known)}" if known else "set images to None")
 
 
-def read_images(log: Log, frame: Frame, config: ImageConfig, rng: np.random.Generator | None = None) -> CameraImages:
+def read_images(
+    log: Log,
+    frame: Frame,
+    config: ImageConfig,
+    rng: np.random.Generator | None = None,
+    failing: CameraCorruption | None = None,
+) -> CameraImages:
     """Decode the images of a frame; with `rng` (training) as varied and as incomplete as `config` says.
 
     Nothing about an image stops a frame: an absent or damaged image, a black one, one whose size is not the
     calibration's and a calibration that does not invert give black pixels, `present` False and a line in `missing`.
+    With `failing` the cameras fail as it says.
     """
     names = cameras_of(log, config)
     n, (height, width) = len(names), config.size
@@ -74,12 +82,14 @@ def read_images(log: Log, frame: Frame, config: ImageConfig, rng: np.random.Gene
             if drawn is not None and drawn.random() < config.drop_camera:
                 raise _MissingImageError("left out at random, for training")
             sensor, camera_from_ego = _calibrated(log, frame, name)
-            image, moved = _picture(log, frame, sensor, config, drawn)
+            image, moved = _picture(log, frame, sensor, config, drawn, failing)
         except _MissingImageError as why:
             missing.append(f"{name}: {why}")
             continue
         assert sensor.intrinsics is not None
         out.pixels[i], out.present[i], out.pixels_from_recorded[i] = image, True, moved
+        if failing is not None:
+            camera_from_ego = failing.turn(name) @ camera_from_ego
         out.camera_from_ego[i], out.intrinsics[i] = camera_from_ego, moved @ sensor.intrinsics
         out.distortion[i] = lens_of(sensor)
     return replace(out, missing=tuple(missing))
@@ -128,17 +138,23 @@ def _calibrated(log: Log, frame: Frame, name: str) -> tuple[Sensor, npt.NDArray[
 
 
 def _picture(
-    log: Log, frame: Frame, sensor: Sensor, config: ImageConfig, rng: np.random.Generator | None
+    log: Log,
+    frame: Frame,
+    sensor: Sensor,
+    config: ImageConfig,
+    rng: np.random.Generator | None,
+    failing: CameraCorruption | None,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
     """Pixels of the image and the matrix of recorded pixels to them."""
     try:
-        recorded = log.image(sensor.name, frame.rows[sensor.name])
+        row = frame.rows[sensor.name] if failing is None else failing.row(sensor.name)
+        recorded = log.image(sensor.name, row)
         size = picture_size(recorded.data)
         if None not in (sensor.width, sensor.height) and size != (sensor.width, sensor.height):
             what = f"the picture is {size[0]} x {size[1]}, its calibration {sensor.width} x {sensor.height}"
             raise _MissingImageError(what)
         cut = choose_cut(size, config, rng)
-        image = decode(recorded.data, cut, config.size)
+        image = decode(recorded.data, cut, config.size, None if failing is None else failing.change(sensor.name))
     except (UserError, OSError, ValueError, SyntaxError) as error:
         raise _MissingImageError(f"not readable ({error})") from error
     if image.max(initial=0) < BLACK:

@@ -1,0 +1,1 @@
+"""Corrupted sensors: MultiCorrupt's ten corruptions and ours, each at three severities."""
