@@ -18,15 +18,18 @@ from rich.progress import Progress
 from drive.errors import UserError
 from drive.logs.store import Log
 from drive.plans.by_name import find_planner
+from drive.plans.planner import own_sensors
 from drive.rollouts.config import SimulationConfig
 from drive.rollouts.filters import SceneFilter
 from drive.rollouts.finished import drive_keeping, forget
 from drive.rollouts.many import Drives, SceneSpec, Sensing, SimulationWork
+from drive.rollouts.planner_sensors import SeenByPlanner
 from drive.rollouts.rollout import ENDS, Rollout, driven_name
 from drive.rollouts.rollout_file import write_rollouts
 from drive.rollouts.run_folder import ROLLOUTS, SUMMARY, read_run_folder, scene_entry
 from drive.rollouts.sensor_loop import SensorConfig, Spent
 from drive.samples.frame_dataset import find_logs
+from drive.samples.plan_sample_sensors import PlanSensors
 from drive.samples.scene import STEP_S
 from drive.samples.scene_load import SceneConfig, scene_starts
 from drive.tracks.sequence import join_sets, write_tracks
@@ -69,11 +72,13 @@ class SimulateArguments:
     sensors: str = ""
     """Folder of a detector's run: every planner drives a second time, as <planner>_sensors, told only what this
     detector and --tracker make of lidar sweeps that are rendered from the simulated state (logs of the synthetic town);
-    true: of the true boxes, so that the tracker alone errs."""
+    true: of the true boxes, so that the tracker alone errs. Planners that see for themselves (runs of
+    configs.town_diffusion_sensors) always do, with or without this."""
     tracker: str = "configs.town_sensor_loop"
     """With --sensors: a recipe of `drive track`."""
     cameras: bool = False
-    """With --sensors: keep what the cameras see, too (OUT/<planner>_sensors/cameras)."""
+    """With --sensors, and for planners that see for themselves: keep what the cameras see, too (OUT/<planner as it
+    drove>/cameras)."""
     device: str = "cpu"
     """With --sensors: torch device of the detector."""
     sensing: SensorConfig = field(default_factory=SensorConfig)
@@ -118,8 +123,8 @@ def simulate_command(argv: Sequence[str]) -> int:
     for flag, seconds in (("--seconds", arguments.seconds), ("--every", arguments.every)):
         if seconds is not None and not STEP_S <= seconds < math.inf:
             raise UserError(f"{flag} {seconds:g}", "is no length of time", f"give {STEP_S:g} s or more")
-    planners = {name: find_planner(name).name for name in arguments.planner}
-    if len(set(planners.values())) < len(planners):
+    planners = {name: find_planner(name) for name in arguments.planner}
+    if len({planner.name for planner in planners.values()}) < len(planners):
         raise UserError("--planner", "two planners of the same name", "give them different names")
     specs = list_scenes(arguments.logs, every=arguments.every, seconds=arguments.seconds, names=arguments.scene)
     simulation = replace(arguments.simulation, longest_s=arguments.seconds or arguments.simulation.longest_s)
@@ -129,9 +134,15 @@ def simulate_command(argv: Sequence[str]) -> int:
     # A plan's 4 s after the drive's last instant are the scene's too: who scores needs them.
     future = None if arguments.seconds is None else arguments.seconds + 5.0
     scene = SceneConfig(future_s=future, ego=arguments.ego)
-    works = [SimulationWork(given, simulation, scene, arguments.keep) for given in planners]
-    if arguments.sensors:
-        works = [w for work in works for w in (work, replace(work, sensing=_sensing(arguments, simulation, work)))]
+    works = []
+    for given, planner in planners.items():
+        work = SimulationWork(given, simulation, scene, arguments.keep)
+        if (inputs := own_sensors(planner)) is not None:
+            works.append(replace(work, sensing=_own_eyes(arguments, planner.name, inputs)))
+            continue
+        works.append(work)
+        if arguments.sensors:
+            works.append(replace(work, sensing=_sensing(arguments, simulation, work)))
     for work in works:
         name = work.name
         drives = _drive(work, specs, arguments, name)
@@ -142,7 +153,8 @@ def simulate_command(argv: Sequence[str]) -> int:
         left_out = sorted(pair for d in drives for pair in d.left_out)
         results[name] = summary(rollouts) | {"left_out": [{"scene": s, "why": why} for s, why in left_out]}
         if work.sensing is not None:
-            write_tracks(folder / TRACKS, join_sets([t for d in drives for t in d.tracks]))
+            if tracks := [t for d in drives for t in d.tracks]:
+                write_tracks(folder / TRACKS, join_sets(tracks))
             results[name]["sensors"] = spent_on([d.spent for d in drives], results[name]["seconds_driven"])
         failed += [r for r in rollouts if r.failed]
         _print(console, name, results[name])
@@ -169,8 +181,7 @@ def _sensing(arguments: SimulateArguments, simulation: SimulationConfig, work: S
     """UserError: what is named is no detector or no tracker, or does not fit the rest of the command."""
     from drive.sensor_run import SensorRun  # it loads torch
 
-    if arguments.ego:
-        raise UserError("--ego", "the sensors are mounted on the recording vehicle", "leave --ego or --sensors out")
+    _on_the_recording_vehicle(arguments)
     if round(simulation.replan_s / STEP_S) % arguments.sensing.every:
         period = arguments.sensing.period_s
         what = f"every plan ({simulation.replan_s:g} s) wants a look at its instant, looks come every {period:g} s"
@@ -181,14 +192,29 @@ def _sensing(arguments: SimulateArguments, simulation: SimulationConfig, work: S
     return run
 
 
-def spent_on(parts: Sequence[Spent | None], seconds_driven: float) -> dict[str, float | int]:
+def _own_eyes(arguments: SimulateArguments, name: str, inputs: PlanSensors) -> Sensing:
+    """What a planner that sees for itself is given. UserError: see :func:`_on_the_recording_vehicle`."""
+    _on_the_recording_vehicle(arguments)
+    images = arguments.out / name / "cameras" if arguments.cameras else None
+    return SeenByPlanner(inputs, arguments.sensing.seed, images)
+
+
+def _on_the_recording_vehicle(arguments: SimulateArguments) -> None:
+    if arguments.ego:
+        what = "the sensors are mounted on the recording vehicle"
+        raise UserError("--ego", what, "leave out --ego, or --sensors and planners that see for themselves")
+
+
+def spent_on(parts: Sequence[Spent | None], seconds_driven: float) -> dict[str, Any]:
     """Seconds of work by kind, and all of them a simulated second."""
     total = Spent()
     for part in parts:
         if part is not None:
             total.add(part)
     work = total.render_s + total.detect_s + total.track_s + total.camera_s
-    figures = {name: round(value, 3) for name, value in asdict(total).items()}
+    figures = {name: round(value, 3) for name, value in asdict(total).items() if name != "missing"}
+    if total.missing:
+        figures["missing"] = dict(sorted(total.missing.items()))
     return figures | {"seconds_a_driven_second": round(work / max(seconds_driven, 0.1), 4)}
 
 
@@ -247,3 +273,5 @@ def _print(console: Console, name: str, counts: dict[str, Any]) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for what, looks in counts.get("sensors", {}).get("missing", {}).items():
+        console.print(f"  missing in {looks} looks: {what}", highlight=False, soft_wrap=True)

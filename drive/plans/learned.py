@@ -17,7 +17,9 @@ from drive.plans.diffusion_nuscenes import NuscenesConfig
 from drive.plans.losses import l1_of_modes
 from drive.plans.mlp_head import MlpHeadConfig
 from drive.plans.proposals import Proposals
+from drive.plans.trunk import SceneFeatures
 from drive.plans.trunk_object import EgoTrunkConfig, ObjectTrunkConfig
+from drive.plans.trunk_sensor import SensorTrunkConfig
 from drive.plans.vanilla_diffusion import VanillaConfig
 from drive.samples.plan_sample_batch import PlanBatch
 
@@ -30,12 +32,25 @@ class PlannerConfig:
         teaches the trunk what the ego is about to do, as other trunks are taught by maps and boxes; 0: none.
     """
 
-    trunk: ObjectTrunkConfig | EgoTrunkConfig
+    trunk: ObjectTrunkConfig | EgoTrunkConfig | SensorTrunkConfig
     head: DiffusionConfig | NuscenesConfig | MlpHeadConfig | VanillaConfig
     guess: float = 0.0
 
     def build(self) -> PlannerModel:
         return PlannerModel(self)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPass:
+    """What a training pass leaves for the losses: the head's answer, the guess's poses, what the trunk is taught."""
+
+    answer: Any
+    guessed: Tensor | None
+    taught: Any
+
+
+TAUGHT = ("score", "regression", "guess", "semantic", "agent_class", "agent_box")
+"""The terms of the loss; the last three are a sensor-level trunk's."""
 
 
 class PlannerModel(nn.Module):
@@ -55,28 +70,29 @@ class PlannerModel(nn.Module):
         found: Coverage | None = self.head.fit(futures, seed)
         return found
 
-    def forward(self, batch: PlanBatch) -> Any:
-        features = self.trunk(batch)
-        answer = self.head.answer(features)
-        return answer if self.guess is None else (answer, self.guess.propose(features).poses)
+    def forward(self, batch: PlanBatch) -> TrainingPass:
+        features: SceneFeatures = self.trunk(batch)
+        guessed = None if self.guess is None else self.guess.propose(features).poses
+        return TrainingPass(self.head.answer(features), guessed, features.taught)
 
-    def losses(self, answer: Any, batch: PlanBatch) -> dict[str, Tensor]:
-        """Scalars: "loss" is the sum of the weighted terms ("score", "regression", "guess"); the rest is watched only.
+    def losses(self, made: TrainingPass, batch: PlanBatch) -> dict[str, Tensor]:
+        """Scalars: "loss" is the sum of the weighted terms (TAUGHT, those that there are); the rest is watched only.
 
-        answer: what `forward` gave.
+        made: what `forward` gave.
         """
-        guessed = None
-        if self.guess is not None:
-            answer, guessed = answer
+        guessed = made.guessed
         points = self.config.head.points
         if batch.future.shape[1] != points:
             raise ValueError(f"the head plans {points} points, the samples have futures of {batch.future.shape[1]}")
-        terms: dict[str, Tensor] = self.head.losses(answer, batch.future, batch.future_valid)
+        terms: dict[str, Tensor] = self.head.losses(made.answer, batch.future, batch.future_valid)
         if guessed is not None:
             first = torch.zeros(len(guessed), dtype=torch.int64, device=guessed.device)
             error = l1_of_modes(guessed, first, batch.future, batch.future_valid)
             terms = {**terms, "guess": self.config.guess * error}
-        taught = [terms[name] for name in ("score", "regression", "guess") if name in terms]
+        if made.taught is not None:
+            trunk: Any = self.trunk
+            terms = {**terms, **trunk.losses(made.taught, batch)}
+        taught = [terms[name] for name in TAUGHT if name in terms]
         return {"loss": torch.stack(taught).sum(), **{name: term.detach() for name, term in terms.items()}}
 
     @torch.inference_mode()

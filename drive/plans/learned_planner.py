@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from drive.samples.plan_sample import HISTORY as SAMPLED
 from drive.samples.plan_sample import MapLines, PlanFeatures, PlanSample, cut_lines, make_sample
 from drive.samples.plan_sample_batch import collate_plans
 from drive.samples.plan_sample_raster import MapPicture, draw_map
+from drive.samples.plan_sample_sensors import PlanSensors
 
 assert HISTORY == SAMPLED, "a drive's history must be as long as a training decision's"
 MAPS_KEPT = 64
@@ -40,6 +41,11 @@ class LearnedPlanner:
     seed: int | None = 0
     headings: Literal["told", "path"] = "told"
     _maps: OrderedDict[str, tuple[object, MapLines, MapPicture]] = field(default_factory=OrderedDict, repr=False)
+
+    @property
+    def sensors(self) -> PlanSensors | None:
+        """Sizes of what it sees for itself; None: it is told of objects and the map."""
+        return self.features.sensors
 
     def plan(self, observation: Observation) -> Plan:
         """The highest-scored trajectory."""
@@ -64,8 +70,10 @@ class LearnedPlanner:
         return self.model.propose(collate_plans([self._sample(o) for o in observations]).to(device), self.seed)
 
     def _sample(self, observation: Observation) -> PlanSample:
+        if self.sensors is not None and observation.sensors is None:
+            raise ValueError("this planner sees for itself: it needs cameras and lidar, and was given none")
         lines, picture = self._drawn(observation)
-        return make_sample(
+        sample = make_sample(
             f"{observation.scene} step {observation.step}",
             observation.ego,
             observation.ego_valid,
@@ -76,6 +84,7 @@ class LearnedPlanner:
             picture,
             self.features,
         )
+        return sample if self.sensors is None else replace(sample, sensors=observation.sensors)
 
     def _drawn(self, observation: Observation) -> tuple[MapLines, MapPicture]:
         """The map's lines and picture: made at a scene's first observation and kept for the scenes asked about last."""

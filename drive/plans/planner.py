@@ -21,6 +21,7 @@ import numpy as np
 
 from drive.dynamics.vehicle import Vehicle
 from drive.plans.plan import Plan
+from drive.samples.plan_sample_sensors import PlanSensorInput, PlanSensors
 from drive.samples.scene import Actors, Lights, Route, Scene, SceneMap
 
 HISTORY = 21
@@ -44,6 +45,8 @@ class Observation:
         lights: with H instants.
         map, route: as in the scene; route None where the scene has none.
         command: where the route leads, index into drive.samples.route.COMMANDS.
+        sensors: what a planner that sees for itself sees now (``SensorPlanner``; it is told of no actors, map, lights
+            and route); None for all others.
     """
 
     scene: str
@@ -57,6 +60,7 @@ class Observation:
     map: SceneMap
     route: Route | None
     command: int
+    sensors: PlanSensorInput | None = None
 
     def __post_init__(self) -> None:
         if len(self.ego) != HISTORY or len(self.ego_valid) != HISTORY or not self.ego_valid[-1]:
@@ -93,3 +97,18 @@ class ScenePlanner(Planner, Protocol):
     def for_scene(self, scene: Scene) -> Planner:
         """The planner of one drive."""
         ...
+
+
+@runtime_checkable
+class SensorPlanner(Planner, Protocol):
+    """A planner that sees for itself where `sensors` is not None: cameras and lidar are rendered for it."""
+
+    @property
+    def sensors(self) -> PlanSensors | None:
+        """Sizes of what it takes."""
+        ...
+
+
+def own_sensors(planner: Planner) -> PlanSensors | None:
+    """What a planner wants to see for itself; None where it wants to be told."""
+    return planner.sensors if isinstance(planner, SensorPlanner) else None

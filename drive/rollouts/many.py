@@ -17,8 +17,9 @@ from drive.plans.by_name import find_planner
 from drive.plans.planner import Planner
 from drive.rollouts.config import SimulationConfig
 from drive.rollouts.filters import SceneFilter
+from drive.rollouts.perception import Sensors
 from drive.rollouts.rollout import Rollout, driven_name, not_simulated
-from drive.rollouts.sensor_loop import SensorSuite, Spent
+from drive.rollouts.sensor_loop import Spent
 from drive.rollouts.sensor_rig import SensorRig
 from drive.rollouts.simulate import simulate
 from drive.samples.scene import Scene
@@ -57,7 +58,12 @@ class Drives:
 class Sensing(Protocol):
     """Makes the sensors of a batch; pickles (``drive.sensor_run.SensorRun`` is one)."""
 
-    def suite(self, rigs: Mapping[str, SensorRig]) -> SensorSuite:
+    @property
+    def renamed(self) -> bool:
+        """As ``Sensors.renamed``."""
+        ...
+
+    def suite(self, rigs: Mapping[str, SensorRig]) -> Sensors:
         """Sensors for scenes of these logs."""
         ...
 
@@ -80,7 +86,7 @@ class SimulationWork:
     @property
     def name(self) -> str:
         """How results name the planner."""
-        return driven_name(_planner(self.planner).name, self.sensing is not None)
+        return driven_name(_planner(self.planner).name, self.sensing is not None and self.sensing.renamed)
 
     def __call__(self, specs: Sequence[SceneSpec]) -> Drives:
         planner = _planner(self.planner)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -82,6 +83,11 @@ class Spent:
     detect_s: float = 0.0
     track_s: float = 0.0
     camera_s: float = 0.0
+    missing: Counter[str] = field(default_factory=Counter)
+    """What a planner that sees for itself did not get, and in how many looks."""
+
+    def __post_init__(self) -> None:
+        self.missing = Counter(self.missing)  # of a file it is a plain mapping
 
     def add(self, other: Spent) -> None:
         """Take in another's."""
@@ -110,6 +116,16 @@ class SensorSuite:
     images: Path | None = None
     spent: Spent = field(default_factory=Spent)
     seen: list[TrackSet] = field(default_factory=list)
+
+    @property
+    def renamed(self) -> bool:
+        """A planner that is told what sensors perceive is another driver."""
+        return True
+
+    @property
+    def every(self) -> int:
+        """Steps from one look to the next."""
+        return self.config.every
 
     def begin(self, scenes: Sequence[Scene], history: History) -> SensorLoop:
         """Perception of some drives; it has looked at what was recorded before their start."""
@@ -161,6 +177,10 @@ class SensorLoop:
         """An observation with tracks for its actors."""
         window = [(j + _NOW - k, frame) for j, frame in self.frames[s] if k - HISTORY < j <= k]
         return replace(observation, actors=self._actors(window))
+
+    def close(self) -> None:
+        """The drives have ended: what was tracked is kept."""
+        self.suite.seen.append(self.tracks())
 
     def tracks(self) -> TrackSet:
         """All that was tracked, before the drives' starts too; global frame. A frame's log is its scene, its index the

@@ -26,7 +26,7 @@ from drive.rollouts.state import State, World, build_world, start_state
 from drive.samples.scene import AX, AY, HEADING, STEERING, STEP_S, VX, YAW_RATE, Scene, X, Y
 
 if TYPE_CHECKING:  # who drives without sensors needs no detector, tracker, or image library
-    from drive.rollouts.sensor_loop import SensorSuite
+    from drive.rollouts.perception import Sensors
 
 HORIZON = 40
 """Steps of a plan that the tracker is given (4 s)."""
@@ -89,12 +89,12 @@ def simulate(
     scenes: Sequence[Scene],
     planner: Planner,
     config: SimulationConfig | None = None,
-    sensors: SensorSuite | None = None,
+    sensors: Sensors | None = None,
 ) -> list[Rollout]:
     """One drive a scene, side by side. A planner that fails in one scene ends that drive alone: its rollout says so.
 
-    With ``sensors`` the planner is told of the others what these perceive, instead of the true boxes. ValueError: its
-    looks and the planner's do not fall together.
+    With ``sensors`` the planner is told of the others what these perceive, instead of the true boxes, or sees for
+    itself. ValueError: its looks and the planner's do not fall together.
     """
     if not scenes:
         return []
@@ -110,17 +110,16 @@ class _Drives:
     """The loop and its books. The world, the states and `step` know nothing of planners."""
 
     def __init__(
-        self, scenes: Sequence[Scene], planner: Planner, config: SimulationConfig, sensors: SensorSuite | None
+        self, scenes: Sequence[Scene], planner: Planner, config: SimulationConfig, sensors: Sensors | None
     ) -> None:
-        self.config, self.name = config, driven_name(planner.name, sensors is not None)
+        self.config, self.name = config, driven_name(planner.name, sensors is not None and sensors.renamed)
         self.every = max(1, round(config.replan_s / STEP_S))
-        if sensors is not None and self.every % sensors.config.every:
-            raise ValueError(f"plans every {config.replan_s:g} s, but looks every {sensors.config.period_s:g} s")
+        if sensors is not None and self.every % sensors.every:
+            raise ValueError(f"plans every {config.replan_s:g} s, but looks every {sensors.every * STEP_S:g} s")
         self.world = build_world(scenes, config)
         self.state = start_state(self.world)
         self.watch = Watch.of(self.world)
         self.history = History(self.world)
-        self.sensors = sensors
         self.perceived = None if sensors is None else sensors.begin(scenes, self.history)
         self.caller = Caller(config.time_limit_s)
         count = len(scenes)
@@ -169,8 +168,8 @@ class _Drives:
                 self._look(before.valid)
         finally:
             self.caller.close()
-        if self.sensors is not None and self.perceived is not None:
-            self.sensors.seen.append(self.perceived.tracks())
+        if self.perceived is not None:
+            self.perceived.close()
         return [self._rollout(s) for s in range(len(self.world.scenes))]
 
     def _plan(self, k: int) -> None:

@@ -23,6 +23,7 @@ from drive.samples.plan_sample_raster import (
     RasterGrid,
     raster,
 )
+from drive.samples.plan_sample_sensors import PlanSensorInput, PlanSensors
 from drive.samples.route import COMMANDS
 from drive.samples.scene import (
     ACTOR_KINDS,
@@ -73,6 +74,7 @@ class PlanFeatures:
     reach_m: road users and pieces of lines farther away are left out.
     most_actors, most_lines: the nearest are kept.
     points, step_s: of the future.
+    sensors: what a sensor-level planner is given beside; None reads no sensor.
     """
 
     raster: RasterGrid = field(default_factory=RasterGrid)
@@ -81,6 +83,7 @@ class PlanFeatures:
     most_lines: int = 96
     points: int = 8
     step_s: float = 0.5
+    sensors: PlanSensors | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,9 @@ class PlanSample:
         lines: float32 [L, LINE_POINTS, 2]; line_about: float32 [L, 7], LINE_COLUMNS. Nearest first.
         raster: int16 [rows, columns], bits of PLANES.
         future: float32 [T, 3] x, y, heading; future_valid: bool [T]. Where it is false, or unknown as in a drive, 0.
+        sensors: what a sensor-level planner sees; None for planners of objects, and until a data set has read it.
+        semantic: uint8 [rows, columns], ``plan_sample_sensors.SEMANTICS`` ahead, to learn beside the future; or None.
+        recorded: folder of the log and number of the frame whose sensors belong to the decision, or None.
     """
 
     frame_id: str
@@ -110,6 +116,9 @@ class PlanSample:
     raster: npt.NDArray[np.int16]
     future: npt.NDArray[np.float32]
     future_valid: npt.NDArray[np.bool_]
+    sensors: PlanSensorInput | None = None
+    semantic: npt.NDArray[np.uint8] | None = None
+    recorded: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)

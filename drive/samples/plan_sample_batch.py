@@ -24,6 +24,8 @@ class PlanBatch:
         raster: int16 [B, rows, columns], bits.
         future: float32 [B, T, 3]; future_valid: bool [B, T].
         frame_ids: B names.
+        camera: uint8 [B, 3, H, W]; lidar: uint8 [B, 1, R, C], returns a cell. None where no sample has sensors.
+        semantic: uint8 [B, rows, columns], classes; None where they are not known (in drives).
     """
 
     status: Tensor
@@ -39,6 +41,9 @@ class PlanBatch:
     future: Tensor
     future_valid: Tensor
     frame_ids: list[str]
+    camera: Tensor | None = None
+    lidar: Tensor | None = None
+    semantic: Tensor | None = None
 
     @property
     def batch_size(self) -> int:
@@ -79,7 +84,23 @@ def collate_plans(samples: Sequence[PlanSample]) -> PlanBatch:
         future=stacked("future"),
         future_valid=stacked("future_valid"),
         frame_ids=[s.frame_id for s in samples],
+        **_sensors(samples),
     )
+
+
+def _sensors(samples: Sequence[PlanSample]) -> dict[str, Tensor]:
+    """camera, lidar and semantic, those that all samples have; ValueError where only some have sensors."""
+    given = [s.sensors for s in samples if s.sensors is not None]
+    if not given:
+        return {}
+    if len(given) < len(samples):
+        raise ValueError(f"{len(given)} of {len(samples)} samples have sensors: a batch has all or none")
+    camera = torch.from_numpy(np.stack([sensors.camera for sensors in given])).permute(0, 3, 1, 2)
+    found = {"camera": camera, "lidar": torch.from_numpy(np.stack([sensors.lidar for sensors in given]))[:, None]}
+    classes = [s.semantic for s in samples if s.semantic is not None]
+    if len(classes) == len(samples):
+        found["semantic"] = torch.from_numpy(np.stack(classes))
+    return found
 
 
 def padded(rows: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import hashlib
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from drive.samples.plan_perturb import PerturbConfig, draw, ego_beside, future_b
 from drive.samples.plan_sample import HISTORY, MapLines, PlanFeatures, PlanSample, cut_lines, make_sample, with_future
 from drive.samples.plan_sample_batch import PlanBatch, collate_plans
 from drive.samples.plan_sample_raster import MapPicture, draw_map
+from drive.samples.plan_sample_sensors import PlanSensors, recorded_sensors, semantic_target
 from drive.samples.route import command
 from drive.samples.scene import HEADING, STEP_S, VX, Actors, Lights, Scene, X, Y
 from drive.samples.scene_load import load_scene
@@ -37,7 +38,9 @@ class PlanDataConfig:
         batch_size: Decisions a batch.
         workers, prefetch: As in ``DataConfig``; workers also make the samples, log by log.
         balance: Draw turning, standing and straight decisions equally often.
-        perturb: Training decisions beside the recorded drive (default: none).
+        perturb: Training decisions beside the recorded drive (default: none; with sensors none can be, they were
+            recorded where the ego was).
+        keep_sensors: Keep what was read of the sensors in memory (0.85 MB a decision at the published sizes).
     """
 
     train_logs: tuple[str, ...] = ()
@@ -52,6 +55,12 @@ class PlanDataConfig:
     prefetch: int = 2
     balance: bool = False
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
+    keep_sensors: bool = False
+
+    def __post_init__(self) -> None:
+        if self.features.sensors is not None and self.perturb.share:
+            what = "moves the ego away from where its sensors were recorded"
+            raise UserError("data.perturb.share", what, "set it to 0, or features.sensors to None")
 
     @property
     def paste_until(self) -> float:
@@ -124,15 +133,53 @@ def log_samples(path: Path, config: PlanDataConfig) -> list[PlanSample]:
     scene = load_scene(log, 0.0)
     ahead = round(config.features.points * config.features.step_s / STEP_S)
     stride = max(round(config.stride_s / STEP_S), 1)
-    instants = [at for at in range(0, len(scene.ego) - ahead, stride) if scene.ego_valid[at : at + ahead + 1].all()]
-    return scene_samples(scene, instants, config.features, config.perturb)
+    if config.features.sensors is not None:
+        frames = sensor_instants(log, scene, stride)
+        frames = {at: f for at, f in frames.items() if at + ahead < len(scene.ego)}
+    else:
+        frames = dict.fromkeys(range(0, len(scene.ego) - ahead, stride), -1)
+    instants = [at for at in frames if scene.ego_valid[at : at + ahead + 1].all()]
+    samples = scene_samples(scene, instants, config.features, config.perturb)
+    if config.features.sensors is None:
+        return samples
+    taught = semantic_targets(scene, instants, config.features.sensors)
+    return [
+        replace(sample, semantic=target, recorded=(str(path), frames[at]))
+        for sample, target, at in zip(samples, taught, instants, strict=True)
+    ]
+
+
+def sensor_instants(log: Log, scene: Scene, stride: int) -> dict[int, int]:
+    """Instants of a scene, `stride` of its steps apart or more, with the log's frame that has sensors there (at most
+    half a step away)."""
+    found: dict[int, int] = {}
+    last = -stride
+    for f in range(log.num_frames):
+        away = log.frame_timestamps_ns[f] - scene.timestamps_ns[0]
+        at = round(float(away) * 1e-9 / STEP_S)
+        seen = any(log.sensors[name].modality in ("lidar", "camera") for name in log.frame(f).rows)
+        if seen and 0 <= at < len(scene.ego) and at - last >= stride:
+            found[at], last = f, at
+    return found
+
+
+def semantic_targets(scene: Scene, instants: Sequence[int], sensors: PlanSensors) -> list[npt.NDArray[np.uint8]]:
+    """The semantic target of each instant, uint8 [rows, columns]."""
+    places = scene.ego[scene.ego_valid][:, [X, Y]]
+    picture = draw_map(scene.map, None, places, 2 * sensors.semantic_cell_m)
+    return [semantic_target(picture, scene.ego[at, [X, Y, HEADING]], scene.actors, at, sensors) for at in instants]
 
 
 class PlanDataset:
-    """Decisions in memory (about 40 kB each at 128 x 128 cells), made once, in the logs' order."""
+    """Decisions in memory (about 40 kB each at 128 x 128 cells), made once, in the logs' order.
 
-    def __init__(self, samples: Sequence[PlanSample]) -> None:
-        self.samples = list(samples)
+    sensors: sizes of the sensors' input, which is read from the logs when a decision is asked for; None: none is.
+    keep: read it once.
+    """
+
+    def __init__(self, samples: Sequence[PlanSample], sensors: PlanSensors | None = None, keep: bool = False) -> None:
+        self.samples, self.sensors, self.keep = list(samples), sensors, keep
+        self._logs: dict[str, Log] = {}
 
     @staticmethod
     def of(config: PlanDataConfig, logs: Sequence[Path]) -> PlanDataset:
@@ -153,14 +200,28 @@ class PlanDataset:
             seconds = config.features.points * config.features.step_s
             what = f"no decision with a known future of {seconds:g} s in {len(logs)} logs"
             raise UserError("data.train_logs", what, "name longer logs, with poses of the ego")
-        return PlanDataset(samples)
+        return PlanDataset(samples, config.features.sensors, config.keep_sensors)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def item(self, index: int, epoch: int = 0, repeat: int = 0, paste: bool = True) -> PlanSample:
-        """One decision; the other arguments of ``TrainingSet`` change nothing."""
-        return self.samples[index]
+        """One decision, its sensors read now; the other arguments of ``TrainingSet`` change nothing.
+
+        Raises:
+            UserError: a damaged log.
+        """
+        sample = self.samples[index]
+        if self.sensors is None or sample.recorded is None:
+            return sample
+        path, frame = sample.recorded
+        log = self._logs.get(path)
+        if log is None:
+            log = self._logs[path] = Log.open(Path(path))
+        sample = replace(sample, sensors=recorded_sensors(log, log.frame(frame), self.sensors))
+        if self.keep:
+            self.samples[index] = replace(sample, recorded=None)
+        return sample
 
     def presence(self) -> npt.NDArray[np.bool_]:
         """bool [F, 4]: standing (less than 1 m to go), turning left, right (3 m aside at the end), straight on."""
