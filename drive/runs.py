@@ -23,7 +23,9 @@ from drive.logs.store import Log
 from drive.recipes import load_recipe, override
 from drive.rollouts.run_folder import is_run_folder
 from drive.samples.classes import NUSCENES_CLASSES, ClassMap
+from drive.samples.corrupt.scan import SEVERITIES
 from drive.samples.frame_dataset import find_logs
+from drive.samples.radar import RadarConfig
 from drive.score_drives import score_drives_command
 from drive.score_tracks import is_tracking, score_tracking
 from drive.scores.ground_truth import load_ground_truth
@@ -85,13 +87,13 @@ def scoring_logs(experiment: Experiment, logs: Sequence[str | Path] = (), split:
 
 
 def _write_submission(detector: TrainedDetector, found: DetectionSet, paths: Sequence[Path], out: Path) -> None:
-    truth = load_ground_truth(paths, _score_classes(detector.experiment.data.class_map))
+    truth = load_ground_truth(paths, score_classes(detector.experiment.data.class_map))
     boxes, _, _ = place_detections(found, truth)
     meta = sensors_used(detector.data)
     write_submission(out, boxes, truth.frames.ids, truth.class_names, meta)
 
 
-def _score_classes(trained: ClassMap) -> ClassMap:
+def score_classes(trained: ClassMap) -> ClassMap:
     """nuScenes' ten classes where the detector's are among them (the official figure), else the detector's own."""
     return NUSCENES_CLASSES if set(trained.names) <= set(NUSCENES_CLASSES.names) else trained
 
@@ -119,6 +121,18 @@ class ScoreArguments:
     metric: Literal["", "nuscenes", "kitti", "waymo", "ab3dmot", "clear", "hota", "state"] = ""
     """Whose metric; unless named, a run gets that of its logs' data set where there is one, all else nuScenes'. Tracks
     get all that suit their logs; the last four are of tracks only."""
+    corrupt: tuple[str, ...] = ()
+    """Of a run: score it with failing sensors as well. Names of corruptions (by spaces or commas), or all,
+    multicorrupt, ours; robustness.json in its folder. Killed, the same command goes on."""
+    severity: tuple[int, ...] = SEVERITIES
+    """With --corrupt: severities, of 1 2 3."""
+    every: int = 1
+    """With --corrupt: look at every n-th frame alone."""
+    baseline: Path | None = None
+    """With --corrupt: a run's folder that was scored so before; how much better this one resists."""
+    untouched_as_one: bool = False
+    """With --corrupt: corruptions of sensors that the run does not read count as RA 1, by definition; otherwise they
+    are left out of mRA."""
 
 
 def score_command(argv: Sequence[str]) -> int:
@@ -126,11 +140,34 @@ def score_command(argv: Sequence[str]) -> int:
     if argv and is_run_folder(Path(argv[0])):
         return score_drives_command(argv)
     arguments = tyro.cli(ScoreArguments, args=list(argv), prog="drive score")
+    if arguments.corrupt:
+        return _score_corrupted(arguments)
     report = score(arguments)
     report.print()
     for name in report.missing_frames:
         print(f"missing: {name} has no predictions and counts as empty", file=sys.stderr)
     return 1 if report.missing_frames else 0
+
+
+def _score_corrupted(arguments: ScoreArguments) -> int:
+    from drive.score_corrupted import (
+        CorruptedScoring,
+        corruptions_named,
+        print_robustness,
+        score_corrupted,
+        write_robustness,
+    )
+
+    names, run = corruptions_named(arguments.corrupt), arguments.what
+    paths = scoring_logs(Experiment.read(run / "config.json"), arguments.logs, arguments.split)
+    metric = arguments.metric or METRIC_OF.get(Log.open(paths[0]).dataset, "nuscenes")
+    scoring = CorruptedScoring(
+        run, tuple(paths), metric, names, arguments.severity, arguments.every, device=arguments.device,
+        untouched_as_one=arguments.untouched_as_one,
+    )  # fmt: skip
+    found = score_corrupted(scoring)
+    print_robustness(found, write_robustness(scoring, found, arguments.baseline), run)
+    return 0
 
 
 def score(arguments: ScoreArguments) -> AnyReport:
@@ -157,7 +194,7 @@ def score(arguments: ScoreArguments) -> AnyReport:
         paths = scoring_logs(experiment, arguments.logs, arguments.split)
         metric = arguments.metric or METRIC_OF.get(Log.open(paths[0]).dataset, "nuscenes")
         if metric == "nuscenes":
-            return score_run(what, paths, _score_classes(experiment.data.class_map))
+            return score_run(what, paths, score_classes(experiment.data.class_map))
         provenance = Provenance((experiment.seed,), experiment.hash(), "detections.arrow")
         report = _score_detections(metric, what / "detections.arrow", paths, experiment.data.class_map, provenance)
         write_scores(what / "scores.json", report.to_dict())
@@ -198,6 +235,8 @@ class ViewArguments:
     """Cameras to draw boxes into; the front camera unless named."""
     min_score: float = 0.3
     """Predictions below it are not drawn."""
+    radar: bool = False
+    """Draw the returns of the log's radars with their velocities (less the ego's own) as well."""
     out: Path = Path("runs/view")
     """Folder for pictures; for runs the page's file (a folder gets report.html)."""
 
@@ -220,6 +259,7 @@ def view_command(argv: Sequence[str]) -> int:
             detections=detections,
             cameras=arguments.cameras,
             min_score=arguments.min_score,
+            radars=RadarConfig() if arguments.radar else None,
         )
         print("\n".join(map(str, paths)))
         return 0
@@ -229,7 +269,7 @@ def view_command(argv: Sequence[str]) -> int:
         experiment = Experiment.read(run / "config.json")
         logs = scoring_logs(experiment)
         provenance = Provenance((experiment.seed,), experiment.hash(), "detections.arrow")
-        report = score_file(run / "detections.arrow", logs, _score_classes(experiment.data.class_map), provenance)
+        report = score_file(run / "detections.arrow", logs, score_classes(experiment.data.class_map), provenance)
         runs.append(RunSummary.of_folder(run, report, name=run.name, facts=_own_facts(run, logs)))
     page.parent.mkdir(parents=True, exist_ok=True)
     write_report(page, runs, logs, title=" and ".join(run.name for run in runs))
