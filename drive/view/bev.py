@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from drive.geometry.box import corners_bev
 from drive.logs.maps import MapFeature, in_box
+from drive.samples.sample import VELOCITY
 from drive.view.ink import (
     BACKGROUND,
     EGO,
@@ -45,6 +46,12 @@ _LINES: dict[str, Colour] = {
     "lane": (52, 60, 72),
     "stop_line": (110, 60, 60),
 }
+_RADAR: dict[str, Colour] = {
+    "radar, still": (150, 155, 165),
+    "radar, nearing": (255, 96, 160),
+    "radar, leaving": (64, 200, 255),
+}
+_STILL_MPS = 0.5
 
 
 @dataclass(frozen=True)
@@ -93,17 +100,21 @@ def draw_bev(
     range_m: tuple[float, float, float, float] | None = None,
     size_px: int = 900,
     title: str = "",
+    radar: np.ndarray | None = None,
 ) -> Image.Image:
     """The picture of one frame; everything in its ego frame.
 
     points f32 [P, >=3] (column 3 = intensity, 0..1, for ``colour_by="intensity"``). boxes f64 [N, >=7]: labels of the
     frame; found bool [N]: which of them a prediction found (None: not compared). predictions f64 [M, >=7], scores [M]
     (written beside them), labels int64 [M] (class colours, if they are not compared), right bool [M]: which of them lie
-    on a label. map_features in the ego frame (``MapFeature.transformed``). range_m: (x0, y0, x1, y1).
+    on a label. map_features in the ego frame (``MapFeature.transformed``). range_m: (x0, y0, x1, y1). radar f32 [R, 10]
+    (``drive.samples.sample.RADAR_POINT_COLUMNS``): each return with the way that its velocity makes in a second.
 
     Raises ValueError for another ``colour_by``.
     """
-    ground = draw_ground(points, map_features=map_features, colour_by=colour_by, range_m=range_m, size_px=size_px)
+    ground = draw_ground(
+        points, map_features=map_features, colour_by=colour_by, range_m=range_m, size_px=size_px, radar=radar
+    )
     return draw_boxes_on(
         ground, boxes=boxes, found=found, predictions=predictions, scores=scores, labels=labels, right=right,
         class_names=class_names, title=title,
@@ -112,10 +123,14 @@ def draw_bev(
 
 @dataclass(frozen=True)
 class Ground:
-    """What lies under the boxes, drawn once for pictures that differ only in their boxes (runs side by side)."""
+    """What lies under the boxes, drawn once for pictures that differ only in their boxes (runs side by side).
+
+    entries: the legend's, in front of the boxes'.
+    """
 
     view: View
     image: Image.Image
+    entries: tuple[tuple[str, Colour], ...] = ()
 
 
 def draw_ground(
@@ -125,14 +140,19 @@ def draw_ground(
     colour_by: str = "height",
     range_m: tuple[float, float, float, float] | None = None,
     size_px: int = 900,
+    radar: np.ndarray | None = None,
 ) -> Ground:
-    """Map, range rings and points; arguments as of ``draw_bev``."""
+    """Map, range rings, points and radar returns; arguments as of ``draw_bev``."""
     x0, y0, x1, y1 = range_m or fitting_range(points)
     view = View(x0, y0, x1, y1, _SUPERSAMPLE * size_px / max(x1 - x0, y1 - y0))
     image = Image.new("RGB", view.size, BACKGROUND)
     _draw_map(image, view, map_features)
     _draw_rings(image, view)
-    return Ground(view, _draw_points(image, view, points, colour_by))
+    image = _draw_points(image, view, points, colour_by)
+    if radar is None:
+        return Ground(view, image)
+    _draw_radar(ImageDraw.Draw(image), view, radar)
+    return Ground(view, image, tuple(_RADAR.items()))
 
 
 def draw_boxes_on(
@@ -151,7 +171,7 @@ def draw_boxes_on(
     view, image = ground.view, ground.image.copy()
     draw = ImageDraw.Draw(image)
     _draw_ego(draw, view)
-    entries: list[tuple[str, Colour]] = []
+    entries = list(ground.entries)
     if boxes is not None:
         is_found = np.ones(len(boxes), dtype=bool) if found is None else np.asarray(found, dtype=bool)
         _draw_boxes(draw, view, boxes[is_found], [TRUTH] * int(is_found.sum()), 3)
@@ -241,6 +261,22 @@ def _height_limits(z: np.ndarray) -> tuple[float, float]:
     """From the ground (a low percentile: where the ego frame's origin lies differs by data set) to 4 m above it."""
     ground = float(np.percentile(z, 5)) if len(z) else 0.0
     return ground, ground + 4.0
+
+
+def _draw_radar(draw: ImageDraw.ImageDraw, view: View, radar: np.ndarray) -> None:
+    """A disc a return, and a line to where its velocity carries it in a second; the still ones first."""
+    velocity = radar[:, VELOCITY]
+    nearing = (velocity * radar[:, :2]).sum(axis=1) < 0
+    moves = np.hypot(*velocity.T) > _STILL_MPS
+    ends = radar[:, :2] + velocity
+    size = 2 * _SUPERSAMPLE
+    colours = list(_RADAR.values())
+    for row in np.argsort(moves, kind="stable"):
+        colour = colours[0] if not moves[row] else colours[1 if nearing[row] else 2]
+        start, end = _flat(view, np.stack([radar[row, :2], ends[row]]))
+        if moves[row]:
+            draw.line([start, end], fill=colour, width=_SUPERSAMPLE)
+        draw.ellipse([start[0] - size, start[1] - size, start[0] + size, start[1] + size], fill=colour)
 
 
 def _draw_ego(draw: ImageDraw.ImageDraw, view: View) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from drive.boxes.detections import DetectionSet
 from drive.errors import UserError
 from drive.logs.store import Log
+from drive.samples.radar import RadarConfig, radar_points
 from drive.view.bev import draw_bev
 from drive.view.camera import draw_camera
 from drive.view.frames import frame_map, frame_points, front_camera
@@ -25,8 +26,12 @@ def frame_from_above(
     min_score: float = 0.3,
     colour_by: str = "height",
     size_px: int = 900,
+    radars: RadarConfig | None = None,
 ) -> Image.Image:
-    """Points, map, labels and (from ``min_score`` on) predictions of a frame. UserError: there is no such frame."""
+    """Points, map, labels and (from ``min_score`` on) predictions of a frame; with ``radars`` their returns as well.
+
+    Raises UserError: there is no such frame, or no such radar.
+    """
     check_frame(log, frame)
     boxes, scores, labels = predictions_of(detections, log.name, frame, min_score)
     return draw_bev(
@@ -40,6 +45,7 @@ def frame_from_above(
         colour_by=colour_by,
         size_px=size_px,
         title=f"{log.name}, frame {frame}",
+        radar=None if radars is None else radar_points(log, log.frame(frame), radars),
     )
 
 
@@ -52,13 +58,15 @@ def save_frame(
     cameras: Sequence[str] | None = (),
     min_score: float = 0.3,
     colour_by: str = "height",
+    radars: RadarConfig | None = None,
 ) -> list[Path]:
     """Write ``<log>_<frame>_above.png`` and one PNG a camera into the folder ``out``; returns the paths.
 
     cameras: names; None means the front camera if the log has one, () none. Raises UserError: no such frame or camera,
     a picture that cannot be read, a folder that cannot be written.
     """
-    pictures = {"above": frame_from_above(log, frame, detections, min_score=min_score, colour_by=colour_by)}
+    above = frame_from_above(log, frame, detections, min_score=min_score, colour_by=colour_by, radars=radars)
+    pictures = {"above": above}
     if cameras is None:
         front = front_camera(log, frame)
         cameras = (front,) if front else ()
