@@ -7,7 +7,8 @@ finds that place in one of three ways (``DeepFusionConfig.align``), :class:`Lear
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,9 @@ from drive.samples.images import ImageBatch
 from drive.voxels.voxelize import Voxels
 from ops.camera_sample import Cameras, Pairs, project_points, sample_pairs
 from ops.segment import segment_expand, segment_max, segment_sum
+
+ScaleShift = tuple[Tensor, Tensor]
+BLOCK = 8192  # pairs whose features are held at a time: 8 MB of 2 x 128 channels
 
 
 @dataclass(frozen=True)
@@ -109,22 +113,51 @@ class LearnableAlign(nn.Module):
 
         Returns [V, C_img].
         """
-        width = self.config.channels
         rows = pairs.offsets[offsets]  # the pairs of each pillar
         if self.config.sampling == "nearest":
             pairs = pairs._replace(place=cell_centres(pairs.place, maps))
         if self.config.pool == "pixel":
             pairs, rows = first_of_each(pairs, rows)
+        fixed = self.value_norm.affine(), self.out.norm.affine()
+        if self.config.pool == "attention" and not self.training and fixed[0] is not None and fixed[1] is not None:
+            return self._folded(pillars, maps, pairs, rows, fixed[0], fixed[1]).to(pillars.dtype)
+        width = self.config.channels
         if self.config.pool == "attention":
-            k, v = sample_pairs(project(maps, self.key, self.value), pairs).split(width, 1)
+            k, v = sample_pairs(project(maps, self.key.weight, self.value.weight), pairs).split(width, 1)
             q = segment_expand(self.query(pillars).to(k.dtype), rows, len(k))
             scores = (q * self.key_norm(k).to(k.dtype)).sum(1, keepdim=True, dtype=torch.float32) * width**-0.5
         else:
-            v = sample_pairs(project(maps, self.value), pairs)
+            v = sample_pairs(project(maps, self.value.weight), pairs)
             scores = v.new_zeros(len(v), 1, dtype=torch.float32)
         weight = F.dropout(segment_softmax(scores, rows), self.config.dropout, self.training)
         values = self.value_norm(v)
         return segment_sum(self.out(weight.to(values.dtype) * values), rows).to(pillars.dtype)
+
+    def _folded(
+        self, pillars: Tensor, maps: Tensor, pairs: Pairs, rows: Tensor, value: ScaleShift, out: ScaleShift
+    ) -> Tensor:
+        """The same where all norms are a fixed scale and shift: no product a point is left.
+
+        The key's weight goes into the query (its shift adds the same to all scores of a pillar, which the softmax takes
+        away), those of value and output become one. Blocks of pillars keep the points' features in the cache.
+        """
+        width = self.config.channels
+        key_scale, _ = cast(ScaleShift, self.key_norm.affine())
+        asked = (self.query(pillars).float() * key_scale * width**-0.5) @ self.key.weight
+        given = out[0][:, None] * self.out.linear.weight
+        folded = project(maps, (given * value[0]) @ self.value.weight)
+        both = torch.cat((maps, folded.to(maps.dtype)), 1).contiguous(memory_format=torch.channels_last)
+        shift, channels = given @ value[1], maps.shape[1]
+        found = []
+        for first, last in blocks_of(rows, BLOCK):
+            a, b = int(rows[first]), int(rows[last])
+            part = pairs._replace(camera=pairs.camera[a:b], place=pairs.place[a:b])
+            own = rows[first : last + 1] - a
+            features, values = sample_pairs(both, part).float().split(channels, 1)
+            scores = (segment_expand(asked[first:last], own, b - a) * features).sum(1, keepdim=True)
+            weight = segment_softmax(scores, own)
+            found.append(segment_sum(F.relu(torch.addcmul(out[1], values + shift, weight)), own))
+        return torch.cat(found) if found else asked.new_zeros(0, channels)
 
 
 class FullyConnected(nn.Module):
@@ -141,10 +174,18 @@ class FullyConnected(nn.Module):
         return F.relu(x) if self.active else x
 
 
-def project(maps: Tensor, *layers: nn.Linear) -> Tensor:
-    """Each layer's product at every cell of maps [N, C, h, w], side by side as [N, sum of outputs, h, w]."""
-    weight = torch.cat([layer.weight for layer in layers])
-    return F.linear(maps.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)  # channels last, as the sampling wants it
+def project(maps: Tensor, *weights: Tensor) -> Tensor:
+    """Products of weights [outputs, C] at every cell of maps [N, C, h, w], side by side: [N, sum of outputs, h, w]."""
+    rows = F.linear(maps.permute(0, 2, 3, 1), torch.cat(weights))
+    return rows.permute(0, 3, 1, 2)  # channels last in memory, as the sampling wants it
+
+
+def blocks_of(offsets: Tensor, size: int) -> list[tuple[int, int]]:
+    """Runs of segments (first, last + 1) of about `size` rows each; a segment is never cut."""
+    ends = offsets.cpu()
+    cuts = torch.searchsorted(ends, torch.tensor(range(size, int(ends[-1]), size), dtype=torch.int64)).tolist()
+    edges = sorted({0, *cuts, len(ends) - 1})
+    return list(pairwise(edges))
 
 
 def segment_softmax(scores: Tensor, offsets: Tensor) -> Tensor:

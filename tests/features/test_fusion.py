@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from drive.errors import UserError
+from drive.features import fusion
 from drive.features.fusion import (
     DeepFusion,
     DeepFusionConfig,
     LearnableAlign,
+    blocks_of,
     cell_centres,
     first_of_each,
     recorded_places,
@@ -123,9 +125,11 @@ def slow(model: DeepFusion, pillars: Tensor, voxels: Voxels, batch: FrameBatch, 
 
 
 @pytest.mark.parametrize("pool", ["attention", "mean", "pixel"])
-@pytest.mark.parametrize("sampling", ["bilinear", "nearest"])
-def test_equals_a_loop_over_points(pool: Any, sampling: Any) -> None:
-    config = replace(CONFIG, pool=pool, sampling=sampling)
+@pytest.mark.parametrize(("sampling", "norm"), [("bilinear", "batch"), ("nearest", "batch"), ("bilinear", "layer")])
+def test_equals_a_loop_over_points(pool: Any, sampling: Any, norm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch norm outside training is folded into the weights, block by block; layer norm is not."""
+    monkeypatch.setattr(fusion, "BLOCK", 50)
+    config = replace(CONFIG, pool=pool, sampling=sampling, norm=norm)
     model = made(config)
     batch = collate([frame(0), turned(frame(1, 150))])
     voxels, pillars = pillars_of(batch)
@@ -168,6 +172,27 @@ def test_softmax_of_segments() -> None:
     assert scores.grad is not None
     torch.testing.assert_close(scores.grad, torch.tensor([[0.25], [-0.25], [0.0], [0.0]]))
     assert segment_softmax(torch.zeros(0, 1), torch.tensor([0, 0, 0])).shape == (0, 1)
+
+
+def test_blocks_cut_between_segments() -> None:
+    assert blocks_of(torch.tensor([0, 2, 5, 5, 6, 9]), 3) == [(0, 2), (2, 4), (4, 5)]
+    assert blocks_of(torch.tensor([0, 9, 9]), 3) == [(0, 1), (1, 2)]
+    assert blocks_of(torch.tensor([0, 0]), 3) == [(0, 1)]
+    assert blocks_of(torch.tensor([0]), 3) == []
+
+
+def test_training_is_the_same_function_as_evaluation() -> None:
+    """With the running statistics of this very batch, and no weight dropped."""
+    model = made(replace(CONFIG, dropout=0.0)).train()
+    model.images.eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.momentum = 1.0
+    batch = collate([frame(14)])
+    voxels, pillars = pillars_of(batch)
+    with torch.no_grad():
+        training = model(pillars, voxels, batch)
+        torch.testing.assert_close(model.eval()(pillars, voxels, batch), training, atol=0.02, rtol=0.02)
 
 
 def test_first_pair_of_each_pillar() -> None:
