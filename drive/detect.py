@@ -17,6 +17,7 @@ from torch import nn
 from drive.boxes.detections import Detections
 from drive.errors import UserError
 from drive.experiment import Experiment
+from drive.features.images import without_weights
 from drive.samples.batch import collate
 from drive.samples.config import DataConfig
 from drive.samples.sample import FrameSample, empty_sample
@@ -99,7 +100,7 @@ def load(run: str | Path, device: str = "cpu", precision: Precision = "32") -> T
     experiment = Experiment.read(folder / "config.json")
     if not isinstance(experiment.data, DataConfig):
         raise UserError(folder, "a run of a tracker, which needs boxes", "name a detector's run, or use `drive track`")
-    module = experiment.model.build()
+    module = without_weights(experiment.model).build()
     load_weights(module, folder / "weights.safetensors")
     return TrainedDetector(experiment, module.eval().to(device), torch.device(device), precision)
 

@@ -51,6 +51,7 @@ def doctor(folder: Path | None = None) -> list[Row]:
     folder = folder or Path.cwd()
     rows = [python_row(), *package_rows()]
     rows += _guarded("torch", torch_rows)
+    rows += _guarded("image backbones", backbone_rows)
     rows += _guarded("kernels", kernel_rows)
     rows += _guarded("numba", numba_rows)
     rows += shadow_rows()
@@ -142,6 +143,19 @@ def torchvision_rows() -> list[Row]:
             f"pip install torch=={wanted}, or the torchvision of torch {have}",
         )
     ]
+
+
+def backbone_rows() -> list[Row]:
+    """Whether timm's models can be had: its import touches torchvision, which is tried here and not only compared."""
+    version = installed_version("timm")
+    if version is None or installed_version("torch") is None:
+        return []
+    fault = importlib.import_module("drive.features.image_timm").torchvision_fault()
+    if fault is None:
+        return [Row("image backbones", f"timm {version}, torchvision imports")]
+    found = f"timm {version}, its models only: torchvision cannot be imported ({fault})"
+    absent = installed_version("torchvision") is None
+    return [Row("image backbones", found, absent, "install the torchvision that belongs to this torch")]
 
 
 def kernel_rows() -> list[Row]:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from drive.errors import UserError
 from drive.experiment import Experiment
+from drive.features.images import without_weights
 from drive.plans.learned import PlannerModel
 from drive.plans.learned_planner import LearnedPlanner
 from drive.recipes import load_recipe, override
@@ -53,7 +54,7 @@ def load_planner(run: Path, device: str = "cpu", seed: int | None = 0) -> Learne
         UserError: no run, one of something else than a planner, a damaged file.
     """
     experiment = Experiment.read(run / CONFIG)
-    model, data = experiment.model.build(), experiment.data
+    model, data = without_weights(experiment.model).build(), experiment.data
     if not isinstance(model, PlannerModel) or not isinstance(data, PlanDataConfig):
         raise UserError(run, "is not a planner's run", "name a folder that `drive plan` made")
     load_weights(model, run / WEIGHTS)

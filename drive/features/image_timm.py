@@ -76,7 +76,16 @@ def _torchvision_modules() -> list[str]:
     return [name for name in sys.modules if name == "torchvision" or name.startswith("torchvision.")]
 
 
-class _Absent(nn.Module):
+class _AbsentType(type):
+    """Members of an enumeration, which timm uses as keys, are their own names."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return f"{cls.__module__}.{cls.__name__}.{name}"
+
+
+class _Absent(nn.Module, metaclass=_AbsentType):
     """What a name of torchvision is while timm is imported: a class, so that isinstance and subclassing work."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
@@ -190,9 +199,16 @@ def _fit(x: Tensor, high: int, wide: int) -> Tensor:
 
 def _create(timm: ModuleType, place: str, name: str, arguments: dict[str, Any], checkpoint: str) -> Any:
     try:
-        return timm.create_model(name, features_only=True, **arguments)
+        if not checkpoint:
+            return timm.create_model(name, features_only=True, **arguments)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = timm.create_model(name, features_only=True, **arguments)
+            torch.manual_seed(0)  # what the file does not hold is as in a new model
+            new = timm.create_model(name, features_only=True, **{**arguments, "pretrained": False})
     except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+        text = str(error).strip()
+        reason = f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
         if checkpoint:
             mend = "give a file of this very model's weights"
             raise UserError(checkpoint, f"does not fit {name} ({reason})", mend) from error
@@ -200,6 +216,12 @@ def _create(timm: ModuleType, place: str, name: str, arguments: dict[str, Any], 
             mend = "set pretrained=False, or checkpoint to a local file of its weights"
             raise UserError(place, f"its pretrained weights could not be had ({reason})", mend) from error
         raise UserError(place, f"timm builds no feature maps of it ({reason})", "choose another model") from error
+    pairs = zip(model.named_parameters(), new.parameters(), strict=True)
+    random = [key for (key, a), b in pairs if torch.equal(a, b) and a.numel() > 1 and bool((b != b.flatten()[0]).any())]
+    if random:
+        what = f"does not hold {len(random)} of the tensors of {name} ({', '.join(random[:3])})"
+        raise UserError(checkpoint, what, "give a file of this very model's weights")
+    return model
 
 
 def _read(checkpoint: str) -> dict[str, Tensor]:

@@ -89,8 +89,8 @@ class ImageNet(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         n, _, high, wide = pixels.shape
         if not n:  # batch norm knows no empty batch
-            empty = self.mean.new_zeros
-            return tuple(empty(0, self.channels, -(-high // s), -(-wide // s)) for s in self.strides)
+            sizes = [(-(-high // s), -(-wide // s), self.channels) for s in self.strides]
+            return tuple(self.mean.new_zeros(0, *size).permute(0, 3, 1, 2) for size in sizes)
         x = pixels.to(self.mean.dtype, memory_format=torch.channels_last).sub_(self.mean).mul_(self.scale)
         maps = self.neck(self.backbone(x))
         return tuple(m.contiguous(memory_format=torch.channels_last) for m in maps)
@@ -99,7 +99,8 @@ class ImageNet(nn.Module):
 def without_weights(config: Any) -> Any:
     """A configuration whose image towers fetch no published weights: for models whose own weights are loaded next."""
     if isinstance(config, ImageNetConfig):
-        return dataclasses.replace(config, pretrained=False, checkpoint="")
+        own = not config.pretrained and not config.checkpoint
+        return config if own else dataclasses.replace(config, pretrained=False, checkpoint="")
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         old = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.init}
         new = {name: without_weights(value) for name, value in old.items()}
