@@ -61,3 +61,5 @@ def detect_to_file(arguments: DetectArguments) -> None:
     file = arguments.out / "detections.arrow"
     write_detections(file, found)
     print(f"{len(found.scores)} boxes in {len(found.frame_ids)} frames of {len(paths)} logs -> {file}")
+    for missing in found.missing_images:
+        print(missing.line())

@@ -216,6 +216,8 @@ def _score_detections(
 ) -> AnyReport:
     """A detections file by the metric of KITTI or Waymo."""
     found = read_detections(file)
+    for missing in found.missing_images:
+        print(missing.line())
     if metric == "kitti":
         return score_kitti(found, load_kitti_truth(paths), provenance, str(file))
     return score_waymo(found, load_waymo_truth(paths, class_map), provenance, str(file))

@@ -34,8 +34,8 @@ from drive.scores.report import Provenance, place_detections, score_boxes, versi
 from drive.scores.robustness import Robustness
 from drive.scores.waymo_report import load_waymo_truth, score_waymo
 from drive.train.evaluate import detect_dataset
+from drive.view.robustness import ROBUSTNESS
 
-ROBUSTNESS = "robustness.json"
 FIGURES = {
     "nuscenes": ("NDS", "mAP"),
     "kitti": ("AP 3d moderate",),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from drive.boxes.missing_images import MissingImages
 from drive.boxes.table_file import matrix_of, rows_of, write_table
 from drive.errors import UserError
 
@@ -49,6 +50,7 @@ class DetectionSet:
         (BOX_COLUMNS, the frame's ego frame), scores [D] of the same type and labels int64 [D].
     velocity_valid: bool [D]; False where the detector does not measure vx and vy. All True unless given.
     features: float32 [D, C], the detector's features at each box; C = 0 unless given.
+    missing_images: what the cameras did not give in these frames; empty for a detector that reads none.
     """
 
     class_names: tuple[str, ...]
@@ -61,6 +63,7 @@ class DetectionSet:
     labels: np.ndarray
     velocity_valid: np.ndarray = field(default=None)  # type: ignore[arg-type]
     features: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    missing_images: tuple[MissingImages, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.scores)
@@ -122,6 +125,7 @@ def write_detections(path: Path, detections: DetectionSet) -> None:
         "class_names": detections.class_names,
         "features": width,
         "frames": frames,
+        "missing_images": [missing.to_dict() for missing in detections.missing_images],
     }
     write_table(path, pa.table(columns).replace_schema_metadata({"detections": json.dumps(head)}))
 
@@ -156,6 +160,7 @@ def read_detections(path: Path) -> DetectionSet:
             table["label"].to_numpy(),
             table["velocity_valid"].to_numpy() if version > 1 else None,  # type: ignore[arg-type]
             matrix_of(table["features"], width) if width else None,  # type: ignore[arg-type]
+            tuple(MissingImages.of_dict(entry) for entry in head.get("missing_images", ())),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise UserError(path, f"its columns are not those of detections ({error})", mend) from error

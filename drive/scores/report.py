@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.table import Table
 
 from drive import __version__
 from drive.boxes.detections import DetectionSet, read_detections
+from drive.boxes.missing_images import MissingImages
 from drive.errors import UserError
 from drive.samples.classes import NUSCENES_CLASSES, ClassMap
 from drive.scores.curves import TP_ERRORS
@@ -44,7 +45,7 @@ class Report:
 
     kept_truth, kept_predictions: the boxes that passed the metric's filters, global frame.
     missing_frames: labelled frames without any prediction; they count as empty. extra_frames: how many predicted frames
-    the logs do not have; they do not count.
+    the logs do not have; they do not count. missing_images: what the cameras did not give to the detector.
     """
 
     metrics: DetectionMetrics
@@ -57,6 +58,7 @@ class Report:
     extra_frames: int
     provenance: Provenance
     versions: dict[str, str] = field(default_factory=lambda: versions())
+    missing_images: tuple[MissingImages, ...] = ()
 
     def flat(self) -> dict[str, Any]:
         """Every figure under a dotted key; null where it is not defined (a class without that error, no such class)."""
@@ -108,6 +110,7 @@ class Report:
             "metric_config": asdict(m.config),
             "metric_config_hash": _hash(asdict(m.config)),
             "missing_frames": self.missing_frames,
+            "missing_images": [missing.to_dict() for missing in self.missing_images],
             "logs": sorted(set(self.truth.frames.log_names)),
             "seeds": list(self.provenance.seeds),
             "config_hash": self.provenance.config_hash or None,
@@ -147,6 +150,8 @@ class Report:
                 f"{', '.join(self.missing_frames[:5])}{' ...' if len(self.missing_frames) > 5 else ''}",
                 highlight=False,
             )
+        for missing in self.missing_images:
+            console.print(missing.line(), highlight=False)
 
 
 def _rows_table(title: str, heads: Sequence[str]) -> Table:
@@ -189,7 +194,8 @@ def score_detections(
 ) -> Report:
     """Score detections in the ego frame. UserError where they and the logs have no frame or class in common."""
     boxes, missing, extra = place_detections(detections, truth, place)
-    return score_boxes(truth, boxes, missing, extra, provenance or Provenance())
+    report = score_boxes(truth, boxes, missing, extra, provenance or Provenance())
+    return replace(report, missing_images=detections.missing_images)
 
 
 def place_detections(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -12,6 +13,7 @@ from rich.progress import track
 from torch import nn
 
 from drive.boxes.detections import Detections, DetectionSet
+from drive.boxes.missing_images import count_missing
 from drive.samples.batch import collate
 from drive.samples.sample import FrameSample
 
@@ -80,7 +82,7 @@ def detect_dataset(
     velocity: bool = True,
     features: bool = False,
 ) -> DetectionSet:
-    """Detections of every frame as one set, with a progress bar where `progress` names one.
+    """Detections of every frame as one set, with a progress bar where `progress` names one; and what cameras missed.
 
     Args:
         velocity: The detector measures it.
@@ -91,13 +93,15 @@ def detect_dataset(
     )
     if progress:
         pairs = track(pairs, description=progress, total=len(frames))
-    ids, logs, indices, found = [], [], [], []
+    ids, logs, indices, found, missing = [], [], [], [], []
     for sample, detections in pairs:
         ids.append(sample.frame_id)
         logs.append(sample.log_name)
         indices.append(sample.frame_index)
         found.append(detections)
-    return DetectionSet.join(class_names, ids, logs, indices, found, velocity)
+        missing.append(() if sample.images is None else sample.images.missing)
+    joined = DetectionSet.join(class_names, ids, logs, indices, found, velocity)
+    return replace(joined, missing_images=count_missing(missing))
 
 
 def _read(frames: Frames, start: int, end: int) -> list[FrameSample]:

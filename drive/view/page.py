@@ -114,7 +114,8 @@ within 2 m; of each class those predictions are shown whose score is at or above
 <h2>Precision over recall, matched within 2 m</h2><div class="charts small">$precision</div>
 <h2>Average precision by distance from the ego</h2>$ranges
 <h2>Training</h2><div class="charts">$curves</div>
-<h2>Frames without predictions</h2>$missing
+<h2>With failing sensors</h2>$robustness
+<h2>What was missing</h2>$missing
 <h2>Configuration</h2>$configs
 <script type="application/json" id="data">$data</script><script type="application/json" id="names">$names</script>
 <script>"""

@@ -17,9 +17,11 @@ from drive.errors import UserError
 from drive.logs.store import Log
 from drive.scores.curves import RECALL_POINTS, TP_ERRORS
 from drive.scores.report import MEAN_NAMES, Report
+from drive.scores.robustness import Robustness
 from drive.view.charts import Points, line_chart
 from drive.view.frames import FrameView, choose_frames, picture_frame
 from drive.view.page import PAGE
+from drive.view.robustness import read_robustness, robustness_part
 
 MAX_BYTES = 14_000_000  # of the whole file; pictures beyond are left out, and the page says how many
 
@@ -30,7 +32,7 @@ class RunSummary:
 
     name: what its column is called. report: its score (pictures and per-class figures come from it). history: entries
     of metrics.jsonl. config: the resolved configuration as JSON text. facts: further rows of the table of figures
-    (seconds of training, parameters, KITTI AP ...), in their order.
+    (seconds of training, parameters, KITTI AP ...), in their order. robustness: its scores with failing sensors.
     """
 
     name: str
@@ -38,13 +40,15 @@ class RunSummary:
     history: Sequence[Mapping[str, Any]] = ()
     config: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    robustness: Robustness | None = None
 
     @staticmethod
     def of_folder(run: Path, report: Report, name: str = "", facts: Mapping[str, Any] | None = None) -> RunSummary:
         """With history and configuration from a run's folder, where they are there."""
         metrics, config = run / "metrics.jsonl", run / "config.json"
         history = read_history(metrics) if metrics.exists() else []
-        return RunSummary(name or run.name, report, history, config.read_text() if config.exists() else "", facts or {})
+        text = config.read_text() if config.exists() else ""
+        return RunSummary(name or run.name, report, history, text, facts or {}, read_robustness(run))
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
@@ -107,6 +111,7 @@ def write_report(
         frame_count=f"{len(views)} of {len(reports[0].truth.frames)} frames",
         configs="".join(_config(run) for run in runs),
         missing=_missing(runs),
+        robustness=robustness_part([run.name for run in runs], [run.robustness for run in runs]),
         # "</" would end the script element early.
         data=json.dumps([_embedded(view) for view in views]).replace("</", "<\\/"),
         names=json.dumps([run.name for run in runs]).replace("</", "<\\/"),
@@ -262,7 +267,12 @@ def _missing(runs: Sequence[RunSummary]) -> str:
         for run in runs
         if run.report.missing_frames
     ]
-    return "".join(lines) or "<p>None: every labelled frame has predictions.</p>"
+    lines += [
+        f"<p><b>{escape(run.name)}</b>, {escape(missing.line())}</p>"
+        for run in runs
+        for missing in run.report.missing_images
+    ]
+    return "".join(lines) or "<p>None: every labelled frame has predictions, and no camera failed.</p>"
 
 
 def _embedded(view: FrameView) -> dict[str, Any]:

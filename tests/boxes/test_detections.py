@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from drive.boxes.detections import Detections, DetectionSet, read_detections, write_detections
+from drive.boxes.missing_images import MissingImages, count_missing
 from drive.errors import UserError
 
 
@@ -43,6 +44,17 @@ def test_columns_are_those_that_others_read(tmp_path: Path) -> None:
     names = ["frame_id", "log", "frame_index", "boxes", "score", "label", "class_name", "velocity_valid"]
     assert table.column_names == names
     assert table["frame_id"].to_pylist() == ["a/0"] * 3 + ["b/0"] * 2
+
+
+def test_missing_images_are_counted_and_come_back(tmp_path: Path) -> None:
+    lines = [("LEFT: black", "RIGHT: gone: far"), (), ("LEFT: black",), ("LEFT: a",), ("LEFT: b",), ("LEFT: c",)]
+    left, right = count_missing(lines)
+    assert left == MissingImages("LEFT", 5, (("black", 2), ("a", 1), ("b", 1)))
+    assert left.line() == "LEFT: no image in 5 frames: black (2); a (1); b (1); others (1)"
+    assert right.line() == "RIGHT: no image in 1 frames: gone: far (1)"
+    assert count_missing([]) == ()
+    write_detections(tmp_path / "d.arrow", replace(joined(), missing_images=(left, right)))
+    assert read_detections(tmp_path / "d.arrow").missing_images == (left, right)
 
 
 def test_no_frames_and_no_detections(tmp_path: Path) -> None:

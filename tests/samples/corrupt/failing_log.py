@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,18 @@ def sweep_of(row: int) -> np.ndarray:
     return cloud
 
 
-def write_failing_log(root: Path, name: str = "failing", *, cameras: bool = True, empty: bool = False) -> Path:
-    """Three frames at rows 4, 9 and 14 of every sensor; the ego drives straight on at 10 m/s."""
+def write_failing_log(
+    root: Path,
+    name: str = "failing",
+    *,
+    cameras: bool = True,
+    empty: bool = False,
+    change: Callable[[str, int, bytes], bytes | None] = lambda camera, row, data: data,
+) -> Path:
+    """Three frames at rows 4, 9 and 14 of every sensor; the ego drives straight on at 10 m/s.
+
+    `change` gives the bytes of a camera's row back changed, or None to leave the image out of its frame.
+    """
     turn = quaternion_from_yaw(0.0)
     with LogWriter(root, name, dataset="hand-made", source_version="1", licence="CC0-1.0", split="train") as log:
         columns = ("x", "y", "z", "intensity", "ring")
@@ -55,9 +66,12 @@ def write_failing_log(root: Path, name: str = "failing", *, cameras: bool = True
                 picture[:, WIDTH // 2 :] += 10
                 file = io.BytesIO()
                 Image.fromarray(picture).save(file, "PNG")
-                rows[camera] = log.add_image(
-                    camera, stamp, file.getvalue(), WIDTH, HEIGHT, place, turn, source_name=f"{row}.png", **common
+                data = change(camera, row, file.getvalue())
+                image = log.add_image(
+                    camera, stamp, data or b"none", WIDTH, HEIGHT, place, turn, source_name=f"{row}.png", **common
                 )
+                if data is not None:
+                    rows[camera] = image
             if row % 5 == 4:
                 frame = log.add_frame(
                     stamp, rows=rows, pose_translation=place, pose_rotation=turn, source_timestamp=stamp // 1000,
