@@ -97,16 +97,18 @@ class ImageNet(nn.Module):
 
 
 def without_weights(config: Any) -> Any:
-    """A configuration whose image towers fetch no published weights: for models whose own weights are loaded next."""
-    if isinstance(config, ImageNetConfig):
-        own = not config.pretrained and not config.checkpoint
-        return config if own else dataclasses.replace(config, pretrained=False, checkpoint="")
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        old = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.init}
-        new = {name: without_weights(value) for name, value in old.items()}
-        changed = {name: value for name, value in new.items() if value is not old[name]}
-        return dataclasses.replace(config, **changed) if changed else config
-    return config
+    """A configuration of which no part fetches published weights: for models whose own weights are loaded next.
+
+    Looks through nested dataclasses for fields named ``pretrained`` and ``checkpoint``.
+    """
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        return config
+    old = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.init}
+    new = {name: without_weights(value) for name, value in old.items()}
+    if "pretrained" in old:
+        new.update({name: none for name, none in (("pretrained", False), ("checkpoint", "")) if name in old})
+    changed = {name: value for name, value in new.items() if value is not old[name]}
+    return dataclasses.replace(config, **changed) if changed else config
 
 
 def _backbone(config: ImageNetConfig) -> PlainBackbone | TimmBackbone:

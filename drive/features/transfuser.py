@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from drive.errors import UserError
 from drive.features.image_plain import Residual, conv_norm
+from drive.features.image_timm import import_timm
 
 PLAIN = "plain"
 
@@ -173,11 +174,7 @@ def stages(
 
 
 def _timm_features(backbone: str, in_channels: int, pretrained: bool) -> Any:
-    try:
-        import timm
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision does not match torch
-        mend = "pip install 'drivewright[camera]', or --model.trunk.transfuser.backbone plain"
-        raise UserError(f"backbone {backbone}", f"needs timm, which cannot be imported ({error})", mend) from error
+    timm = import_timm()
     levels: dict[str, Any] = {"features_only": True, "out_indices": (-4, -3, -2, -1), "in_chans": in_channels}
     try:
         return timm.create_model(backbone, pretrained=pretrained, **levels)

@@ -164,7 +164,7 @@ def test_local_weights(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(UserError, match="no such file"):
         config.build()
-    assert without_weights((config,)) == (config,)  # only dataclasses are looked into
+    assert without_weights(3) == 3
     assert without_weights(config).checkpoint == ""
 
 
