@@ -10,8 +10,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo demo-full real test lint types unit gpu official soak lock install clean
 
-demo: install ## raw logs -> trained detectors -> official score -> runs/demo/report.html
-	$(BIN)/python -m configs.demo --out runs/demo
+demo: install ## raw logs -> trained detectors -> official score -> runs/demo/report.html; ARGS=--fused trains one with cameras as well
+	$(BIN)/python -m configs.demo --out runs/demo $(ARGS)
 
 demo-full: install ## the demo, longer, and STT learned on the town beside the other trackers: runs/demo-full/summary.json
 	$(BIN)/python -m configs.demo_full --out runs/demo-full

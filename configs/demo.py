@@ -17,6 +17,7 @@ from configs.demo_planning import plan_stage
 from configs.stages import Stages, run_command
 
 RUNS = ("pillars", "swformer")
+FUSED = "deepfusion"
 VAL_SPLIT = "town_val"
 TRACKED = ("amota", "amotp", "mota", "motp", "recall", "ids", "frag")  # nuScenes' figures of the summary
 
@@ -45,6 +46,14 @@ class DemoArguments:
     """Scenarios of 8 s that it learns from."""
     plan_held_out: int = 16
     """Drives of 8 s in other towns, for scoring planners."""
+    fused: bool = False
+    """Train a detector that joins the camera images to the lidar's points as well: train_seconds and about a minute
+    more."""
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """The recipes configs.town_<name>."""
+        return (*RUNS, FUSED) if self.fused else RUNS
 
 
 def demo(arguments: DemoArguments) -> None:
@@ -55,15 +64,17 @@ def demo(arguments: DemoArguments) -> None:
     shutil.copyfile(out / "planning" / "simulate_0" / "report.html", out / "planning.html")
     figures = stages.figures
     print()
-    for name in RUNS:
-        print(f"{name:9s} car AP {figures[f'detection.{name}.car_ap']:.3f}  mAP {figures[f'detection.{name}.mAP']:.3f}")
-    print(f"ab3dmot   on {figures['tracking.detector']}: AMOTA {figures['tracking.ab3dmot.amota']:.3f}")
+    for name in arguments.detectors:
+        print(
+            f"{name:10s} car AP {figures[f'detection.{name}.car_ap']:.3f}  mAP {figures[f'detection.{name}.mAP']:.3f}"
+        )
+    print(f"ab3dmot    on {figures['tracking.detector']}: AMOTA {figures['tracking.ab3dmot.amota']:.3f}")
     print(f"{figures['seconds.total']:.0f} s in all; open report.html, tracking.html and planning.html in {out}")
 
 
 def run_demo(arguments: DemoArguments) -> Stages:
     """The stages and what they found; the better detector's name is in ``tracking.detector``."""
-    out, stages = arguments.out, Stages(arguments.out)
+    out, stages, names = arguments.out, Stages(arguments.out), arguments.detectors
     raw, logs = out / "raw", out / "logs"
     if not (raw / "v1.0-town" / "splits.json").is_file():
         sizes = ["--scenes", arguments.scenes, "--val-scenes", arguments.val_scenes, "--seconds", arguments.seconds]
@@ -71,16 +82,16 @@ def run_demo(arguments: DemoArguments) -> Stages:
         stages.run("town", ["data_tools.town", raw, *sizes, *look])
     stages.run("convert", ["drive", "convert", "nuscenes", raw, logs, "--version", "v1.0-town"])
     stages.run("verify", ["drive", "verify", logs])
-    for name in RUNS:
+    for name in names:
         recipe = ["drive", "train", f"configs.town_{name}", "--out", out / name, "--seed", arguments.seed]
         limits = ["--data.train-logs", logs, "--data.val-logs", logs, "--train.max-seconds", arguments.train_seconds]
         stages.run(f"train.{name}", [*recipe, *limits])
-    stages.add({"seconds.train": round(sum(stages.figures[f"seconds.train.{name}"] for name in RUNS), 2)})
-    for name in RUNS:
+    stages.add({"seconds.train": round(sum(stages.figures[f"seconds.train.{name}"] for name in names), 2)})
+    for name in names:
         stages.run(f"score.{name}", ["drive", "score", out / name])
         stages.add(detection_figures(name, out / name))
-    stages.run("report", ["drive", "view", *[out / name for name in RUNS], "--out", out / "report.html"])
-    best = max(RUNS, key=lambda name: stages.figures[f"detection.{name}.car_ap"])
+    stages.run("report", ["drive", "view", *[out / name for name in names], "--out", out / "report.html"])
+    best = max(names, key=lambda name: stages.figures[f"detection.{name}.car_ap"])
     stages.add({"tracking.detector": best})
     track(stages, "ab3dmot", out / best)
     shutil.copyfile(out / "tracking_ab3dmot" / "report.html", out / "tracking.html")

@@ -144,6 +144,8 @@ def detect_command(argv: Sequence[str]) -> int:
         detect_to_file(arguments)
         return 0
     detector = load(arguments.weights, arguments.device, arguments.precision)
+    if detector.data.images is not None:
+        print("note: scans come without images, so this detector sees the lidar alone; --logs gives it both")
     scans = list_scans(arguments.scans)
     arguments.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, list[dict[str, object]]] = {}
