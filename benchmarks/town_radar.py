@@ -6,7 +6,8 @@ true positives at 2 m, averaged over recall), and the error on what moves. Every
 ``--work``: killed, the same command goes on, in a training too; started twice (``OMP_NUM_THREADS=1`` each), two
 processes share the work.
 
-The arms differ in ``data.radars`` and ``model.encoder.radar`` alone; ``lidar3`` reads three lidar sweeps in place of
+The arms differ in ``data.radars`` and ``model.encoder.radar`` alone, all with ``configs.town_radar``'s weight of the
+velocity's loss; ``lidar3`` reads three lidar sweeps in place of
 one, from which velocities can be seen as well. Error of what moves: each labelled box faster than 0.5 m/s that a box of
 its class with a score of at least 0.1 lies within 2 m of, the surest of them; also the same error of boxes that said
 "it stands".
@@ -29,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from configs.town_radar import RADARS
+from configs.town_radar import RADARS, VELOCITY_WEIGHT
 from configs.town_swformer import CLASSES
 from drive.boxes.detector import PillarsConfig, SWFormerConfig
 from drive.errors import UserError
@@ -73,6 +74,7 @@ def experiment_of(arm: str, seed: int, a: argparse.Namespace) -> Experiment:
     elif arm != "lidar":
         data = replace(data, radars=replace(RADARS, only=arm == "radar"))
         model = replace(model, encoder=replace(model.encoder, radar=True))
+    model = replace(model, loss=replace(model.loss, velocity=VELOCITY_WEIGHT))
     plan = replace(base.train, steps=a.steps, max_seconds=0.0, checkpoint_seconds=60.0)
     return replace(base, name=f"town_radar_{arm}", model=model, data=data, train=plan, seed=seed)
 

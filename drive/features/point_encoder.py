@@ -33,7 +33,7 @@ class PointEncoderConfig:
     frames: sweeps whose statistics are kept apart inside a pillar (spec 1.3); frame_period_s: time between them.
     scale_xy, scale_z: metres that become 1 in the input, so that half precision holds [inferred, spec 2.6].
     radar: points are rows of RADAR_POINT_COLUMNS (DataConfig.radars) and their velocity, cross-section and kind are
-    features too; scale_velocity (m/s) and scale_rcs (dB) become 1 in the input [inferred].
+    features too; scale_velocity (m/s, between a walk and a drive) and scale_rcs (dB) become 1 in the input [inferred].
     """
 
     kind: Literal["pointnet", "pvt"] = "pointnet"
@@ -47,7 +47,7 @@ class PointEncoderConfig:
     scale_xy: float = 75.0
     scale_z: float = 4.0
     radar: bool = False
-    scale_velocity: float = 10.0
+    scale_velocity: float = 2.0
     scale_rcs: float = 20.0
 
     @property
