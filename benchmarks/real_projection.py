@@ -35,7 +35,6 @@ from drive.logs.store import Log, list_logs
 from drive.samples.shutter import rolling_shutter
 from drive.view.camera import draw_camera
 from drive.view.camera_points import (
-    draw_points,
     in_picture,
     labelled_rectangles,
     object_points,
@@ -159,10 +158,7 @@ def draw(log: Log, frame: int, folder: Path) -> None:
     points = frame_points(log, frame)
     given = labelled_rectangles(log, frame)
     for camera in cameras_of(log, frame):
-        picture = draw_camera(log, frame, camera)
-        pixels, depth = project_to_camera(log, frame, camera, points)
-        seen = in_picture(log, camera, pixels)
-        picture = draw_points(picture, pixels[seen], depth[seen])
+        picture = draw_camera(log, frame, camera, points=points)
         pen = ImageDraw.Draw(picture)
         for (_, name), (left, top, right, bottom) in (given or {}).items():
             if name == camera:

@@ -237,6 +237,8 @@ class ViewArguments:
     """Cameras to draw boxes into; the front camera unless named."""
     min_score: float = 0.3
     """Predictions below it are not drawn."""
+    points: bool = False
+    """Draw the lidar's points into the cameras' pictures, coloured by depth."""
     radar: bool = False
     """Draw the returns of the log's radars with their velocities (less the ego's own) as well."""
     out: Path = Path("runs/view")
@@ -262,6 +264,7 @@ def view_command(argv: Sequence[str]) -> int:
             cameras=arguments.cameras,
             min_score=arguments.min_score,
             radars=RadarConfig() if arguments.radar else None,
+            points=arguments.points,
         )
         print("\n".join(map(str, paths)))
         return 0

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from drive.errors import UserError
 from drive.geometry.box import corners
-from drive.geometry.rigid import invert
 from drive.logs.store import Frame, Log
+from drive.samples.image_read import camera_from_frame
 
 
 class CameraView:
@@ -26,8 +26,7 @@ class CameraView:
             raise UserError("data.view", f"log {log.name} has no camera {camera!r}", f"use one of {cameras}")
         if camera not in frame.rows:
             raise UserError(f"{log.name}, frame {frame.index}", f"has no image of {camera}", "choose another data.view")
-        global_from_ego = log.sweep_poses(camera)[frame.rows[camera]]
-        camera_from_ego = invert(sensor.ego_from_sensor) @ invert(global_from_ego) @ frame.global_from_ego
+        camera_from_ego = camera_from_frame(log, frame, camera)
         self._pixels_from_ego = np.ascontiguousarray(sensor.intrinsics @ camera_from_ego[:3])
         self._width, self._height = float(sensor.width or 0), float(sensor.height or 0)
 

@@ -11,9 +11,11 @@ from PIL import Image, ImageDraw
 from drive.errors import UserError
 from drive.geometry.box import corners
 from drive.geometry.cameras import project
-from drive.geometry.rigid import invert, transform_points
+from drive.geometry.rigid import transform_points
 from drive.logs.store import Log, Sensor
+from drive.samples.image_read import camera_from_frame as exposed_camera
 from drive.scores.image_boxes import BOX_EDGES, edges_in_front
+from drive.view.camera_points import draw_points, in_picture, project_to_camera
 from drive.view.ink import PAPER, TRUTH, Colour, font
 
 _NEAR_M = 0.3  # edges are cut at this plane
@@ -43,13 +45,8 @@ def open_image(log: Log, frame: int, camera: str) -> Image.Image:
 
 
 def camera_from_frame(log: Log, frame: int, camera: str) -> np.ndarray:
-    """Camera (optical axes) at its own time from the ego at the frame's time, f64 [4, 4].
-
-    Each image carries the ego pose of its own instant; leaving the two poses out shifts boxes by up to half a metre.
-    """
-    at = log.frame(frame)
-    image = log.image(camera, at.rows[camera])
-    return invert(log.sensors[camera].ego_from_sensor) @ invert(image.global_from_ego) @ at.global_from_ego
+    """Camera (optical axes) at its own time from the ego at the frame's time, f64 [4, 4]."""
+    return exposed_camera(log, log.frame(frame), camera)
 
 
 def box_lines(boxes: np.ndarray, camera_from_ego: np.ndarray, sensor: Sensor) -> list[tuple[int, int, np.ndarray]]:
@@ -90,13 +87,19 @@ def draw_camera(
     *,
     width_px: int | None = None,
     title: str = "",
+    points: np.ndarray | None = None,
 ) -> Image.Image:
     """The picture of a camera with boxes in it.
 
     layers: (boxes f64 [N, >=7] in the frame's ego frame, N colours), later ones on top; None draws the log's labels.
     width_px: width of the result; None keeps the picture's.
+    points: [P, >=3] in the frame's ego frame, drawn under the boxes and coloured by depth; None draws none.
     """
     picture = open_image(log, frame, camera)
+    if points is not None:
+        pixels, depth = project_to_camera(log, frame, camera, points)
+        seen = in_picture(log, camera, pixels)
+        picture = draw_points(picture, pixels[seen], depth[seen], radius_px=max(1.0, picture.width / 1000))
     sensor = log.sensors[camera]
     if layers is None:
         boxes = log.boxes(frame).boxes

@@ -59,10 +59,12 @@ def save_frame(
     min_score: float = 0.3,
     colour_by: str = "height",
     radars: RadarConfig | None = None,
+    points: bool = False,
 ) -> list[Path]:
     """Write ``<log>_<frame>_above.png`` and one PNG a camera into the folder ``out``; returns the paths.
 
-    cameras: names; None means the front camera if the log has one, () none. Raises UserError: no such frame or camera,
+    cameras: names; None means the front camera if the log has one, () none. points: the lidar's in the cameras'
+    pictures too. Raises UserError: no such frame or camera,
     a picture that cannot be read, a folder that cannot be written.
     """
     above = frame_from_above(log, frame, detections, min_score=min_score, colour_by=colour_by, radars=radars)
@@ -72,11 +74,13 @@ def save_frame(
         cameras = (front,) if front else ()
     predicted, _, _ = predictions_of(detections, log.name, frame, min_score)
     boxes = log.boxes(frame).boxes
+    cloud = frame_points(log, frame) if points else None
     for camera in cameras:
         layers = [(boxes, [TRUTH] * len(boxes))]
         if predicted is not None:
             layers.append((predicted, [RIGHT] * len(predicted)))
-        pictures[camera] = draw_camera(log, frame, camera, layers, title=f"{log.name}, frame {frame}, {camera}")
+        title = f"{log.name}, frame {frame}, {camera}"
+        pictures[camera] = draw_camera(log, frame, camera, layers, title=title, points=cloud)
     paths = []
     try:
         out.mkdir(parents=True, exist_ok=True)

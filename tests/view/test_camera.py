@@ -61,6 +61,22 @@ def test_picture_shows_the_box(camera_log: Path) -> None:
     assert small.size == (160, 100)
 
 
+def test_points_under_the_boxes_by_depth(camera_log: Path) -> None:
+    """Through the camera's own pose: a point 19 m ahead in the frame is 17 m from it, 3 m left of it and 1 m below."""
+    log = Log.open(camera_log)
+    places = np.array([[19.0, 3.0, 0.0], [4.0, -1.0, 1.5], [-5.0, 0, 1]])  # the last is behind
+    plain = np.asarray(draw_camera(log, 0, "CAM_FRONT", [])).astype(int)
+    drawn = np.asarray(draw_camera(log, 0, "CAM_FRONT", [], points=places)).astype(int)
+    changed = np.abs(drawn - plain).sum(axis=-1) > 20
+    for u, v in ((159.5 - 160 * 3 / 17, 99.5 + 160 / 17), (159.5 + 160 / 2, 99.5 - 160 * 0.5 / 2)):
+        at = np.s_[round(v) - 3 : round(v) + 4, round(u) - 3 : round(u) + 4]
+        assert changed[at].any()
+        changed[at] = False
+    assert not changed.any()
+    none = np.asarray(draw_camera(log, 0, "CAM_FRONT", [], points=np.zeros((0, 3))))
+    assert np.array_equal(none, plain)
+
+
 def test_far_coordinates_do_not_overflow(camera_log: Path) -> None:
     log = Log.open(camera_log)
     huge = np.array([[1.3, 500.0, 0.0, 2.0, 2000.0, 2.0, 0.0, 0, 0]])
