@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from drive.errors import UserError
 from drive.features.bifpn import BiFPN, BiFPNConfig
 from drive.features.fpn import FPN, ConcatFPN
+from drive.features.image_compose import ComposedBackbone
 from drive.features.image_freeze import batch_norms, freeze, hold
 from drive.features.image_plain import WIDTHS, PlainBackbone
 from drive.features.image_timm import TimmBackbone
+
+Backbone = PlainBackbone | TimmBackbone | ComposedBackbone
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class ImageNetConfig:
     pretrained: timm's published weights, from its hub. checkpoint: a local file of such weights in their place.
     image_size: (height, width) of every image; only for models that are built for one size (Swin, MaxViT, CoAtNet).
     drop_path: chance that training skips a residual branch, for models that know it.
+    composed: two such backbones, the second with the help of the first (CBNet); for chains of convolutional stages.
     frozen_stride: what makes the backbone's maps up to this stride is not trained; 0: all is. 4 is the stem and the
     first stage of a ResNet. frozen_norm: the backbone's batch norms keep their weights and statistics.
     neck: "fpn" adds, "bifpn" adds with learned weights, "concat" is BEVFusion's. channels: of every map that comes out.
@@ -39,6 +43,7 @@ class ImageNetConfig:
     checkpoint: str = ""
     image_size: tuple[int, int] | None = None
     drop_path: float = 0.0
+    composed: bool = False
     frozen_stride: int = 0
     frozen_norm: bool = False
     neck: Literal["fpn", "bifpn", "concat"] = "fpn"
@@ -58,6 +63,9 @@ class ImageNetConfig:
         if self.backbone == "plain" and (self.pretrained or self.checkpoint):
             mend = "set pretrained=False and no checkpoint"
             raise UserError("image backbone plain", "has no published weights", mend)
+        if self.composed and (self.backbone == "plain" or self.in_strides):
+            what = "is for timm's backbones with all their levels"
+            raise UserError("images composed", what, "set composed=False, or leave in_strides empty")
 
     def build(self) -> ImageNet:
         """UserError where the backbone or its weights are not to be had here, or the strides do not go together."""
@@ -111,15 +119,19 @@ def without_weights(config: Any) -> Any:
     return dataclasses.replace(config, **changed) if changed else config
 
 
-def _backbone(config: ImageNetConfig) -> PlainBackbone | TimmBackbone:
+def _backbone(config: ImageNetConfig) -> Backbone:
     """The backbone with the levels that the neck joins."""
     name, finest = config.backbone, config.out_strides[0]
-    backbone: PlainBackbone | TimmBackbone
+    backbone: Backbone
     if name == "plain":
         backbone = PlainBackbone(config.in_strides or tuple(s for s in WIDTHS if s >= finest) or (max(WIDTHS),))
     else:
         weights = config.pretrained, config.checkpoint
-        backbone = TimmBackbone(name, config.in_strides, finest, *weights, config.image_size, config.drop_path)
+        levels = ((), 1) if config.composed else (config.in_strides, finest)
+        backbone = TimmBackbone(name, *levels, *weights, config.image_size, config.drop_path)
+        if config.composed:
+            assistant = TimmBackbone(name, *levels, *weights, config.image_size, config.drop_path)
+            backbone = ComposedBackbone(backbone, assistant, finest)
     strides = backbone.strides
     if any(b != 2 * a for a, b in pairwise(strides)):
         raise UserError(f"image backbone {name}", f"levels of strides {strides} do not double", "set in_strides")
@@ -131,7 +143,7 @@ def _backbone(config: ImageNetConfig) -> PlainBackbone | TimmBackbone:
     return backbone
 
 
-def _neck(config: ImageNetConfig, backbone: PlainBackbone | TimmBackbone) -> FPN | BiFPN | ConcatFPN:
+def _neck(config: ImageNetConfig, backbone: Backbone) -> FPN | BiFPN | ConcatFPN:
     inputs, strides, wanted = backbone.channels, backbone.strides, config.out_strides
     if config.neck != "bifpn" and strides[0] < wanted[0] and strides[-1] > strides[0]:
         what = f"the neck {config.neck} joins nothing to stride {strides[0]}, finer than the maps that come out"
@@ -146,7 +158,7 @@ def _neck(config: ImageNetConfig, backbone: PlainBackbone | TimmBackbone) -> FPN
     return FPN(inputs, strides, wanted, config.channels, config.neck_norm)
 
 
-def _frozen(config: ImageNetConfig, backbone: PlainBackbone | TimmBackbone) -> tuple[str, ...]:
+def _frozen(config: ImageNetConfig, backbone: Backbone) -> tuple[str, ...]:
     """Takes what is not trained out of training; its modules' names."""
     frozen = batch_norms(backbone) if config.frozen_norm else []
     if config.frozen_stride:

@@ -168,6 +168,28 @@ def test_local_weights(tmp_path: Path) -> None:
     assert without_weights(config).checkpoint == ""
 
 
+def test_composed_backbones() -> None:
+    config = ImageNetConfig("resnet10t", composed=True, channels=8, out_strides=(8, 32), frozen_stride=2)
+    net = config.build()
+    assert net.backbone.strides == (8, 16, 32)
+    maps = net(pixels(size=(62, 95)))
+    assert shapes(maps) == [(2, 8, 8, 12), (2, 8, 2, 3)]
+    torch.stack([(m * torch.randn_like(m)).sum() for m in maps]).sum().backward()
+    trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    assert [name for name, p in trained.items() if p.grad is None] == []
+    assert any(name.startswith("backbone.assistant.model.layer1") for name in trained)
+    assert not any(".model.conv1" in name for name in trained)
+    # Without its links, the lead is as it is alone.
+    x = torch.randn(1, 3, 64, 96)
+    net.eval()
+    for link in net.backbone.links:
+        link[1].weight.data.zero_()
+    torch.testing.assert_close(net.backbone(x), net.backbone.lead(x)[2:])
+    for words in ({"backbone": "swin_s3_tiny_224", "image_size": SIZE}, {"backbone": "plain"}):
+        with pytest.raises(UserError, match="compose"):
+            dataclasses.replace(config, **words).build()
+
+
 def test_published_weights_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("timm")
     hub = pytest.importorskip("huggingface_hub")
