@@ -14,6 +14,7 @@ import tyro
 from rich.progress import track
 from torch import nn
 
+from drive.boxes.camera_detector import CameraConfig
 from drive.boxes.detections import Detections
 from drive.errors import UserError
 from drive.experiment import Experiment
@@ -58,7 +59,11 @@ class TrainedDetector:
             scan: a file, or points float32 [P, 6] in the ego frame (columns of ``drive.samples.sample.POINT_COLUMNS``;
                 a detector that reads radar takes [P, 10], columns of RADAR_POINT_COLUMNS).
             scan_format: what a file's numbers mean: a name of ``drive.samples.scan_files.FORMATS`` or a ScanFormat.
+
+        Raises:
+            UserError: a scan that cannot be read, a detector of cameras alone.
         """
+        self.check_reads_scans()
         if not isinstance(scan, np.ndarray):
             known = FORMATS[scan_format] if isinstance(scan_format, str) else scan_format
             scan = read_scan(Path(scan), known)
@@ -73,16 +78,24 @@ class TrainedDetector:
             (found,) = self.module.decode(output)  # type: ignore[operator]
         return Detections(found.boxes.float(), found.scores.float(), found.labels)
 
+    def check_reads_scans(self) -> None:
+        """UserError where the detector looks at cameras alone."""
+        if isinstance(self.experiment.model, CameraConfig):
+            what = "a detector of cameras alone sees nothing in lidar scans"
+            raise UserError(self.experiment.name, what, "give it logs, which have images: drive detect RUN --logs LOGS")
+
 
 def _sample(points: np.ndarray) -> FrameSample:
     blank = empty_sample("scan")
     return FrameSample(points, blank.boxes, blank.labels, blank.velocity_valid, blank.num_points, blank.frame_id)
 
 
-def sensors_used(data: DataConfig) -> dict[str, bool]:
+def sensors_used(detector: TrainedDetector) -> dict[str, bool]:
     """A submission's declaration of what was looked at, as nuScenes asks for it."""
+    data = detector.data
     radar = data.radars is not None
     lidar = data.radars is None or not data.radars.only
+    lidar = lidar and not isinstance(detector.experiment.model, CameraConfig)
     camera = data.images is not None
     return {
         "use_camera": camera, "use_lidar": lidar, "use_radar": radar, "use_map": False, "use_external": False,
@@ -144,6 +157,7 @@ def detect_command(argv: Sequence[str]) -> int:
         detect_to_file(arguments)
         return 0
     detector = load(arguments.weights, arguments.device, arguments.precision)
+    detector.check_reads_scans()
     if detector.data.images is not None:
         print("note: scans come without images, so this detector sees the lidar alone; --logs gives it both")
     scans = list_scans(arguments.scans)
@@ -182,7 +196,7 @@ def detect_command(argv: Sequence[str]) -> int:
             )
             picture.save(arguments.out / f"{path.name}.png")
     (arguments.out / "boxes.json").write_text(json.dumps({"frame": "ego", "scans": results}, indent=1) + "\n")
-    meta, found = sensors_used(detector.data), EvalBoxes.concatenate(placed)
+    meta, found = sensors_used(detector), EvalBoxes.concatenate(placed)
     write_submission(arguments.out / "submission.json", found, list(results), detector.class_names, meta)
     total = sum(len(boxes) for boxes in results.values())
     print(f"{total} boxes in {len(results)} scans -> {arguments.out}/boxes.json")

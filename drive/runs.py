@@ -89,7 +89,7 @@ def scoring_logs(experiment: Experiment, logs: Sequence[str | Path] = (), split:
 def _write_submission(detector: TrainedDetector, found: DetectionSet, paths: Sequence[Path], out: Path) -> None:
     truth = load_ground_truth(paths, score_classes(detector.experiment.data.class_map))
     boxes, _, _ = place_detections(found, truth)
-    meta = sensors_used(detector.data)
+    meta = sensors_used(detector)
     write_submission(out, boxes, truth.frames.ids, truth.class_names, meta)
 
 

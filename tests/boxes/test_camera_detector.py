@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 
 from drive.boxes.camera_detector import CameraConfig
+from drive.boxes.detections import Detections
 from drive.boxes.detector import PillarsConfig
 from drive.boxes.groups import TOWN_GROUPS
 from drive.boxes.voxel_detector import VoxelConfig
+from drive.detect import TrainedDetector, sensors_used
+from drive.errors import UserError
+from drive.experiment import Experiment
 from drive.features.images import ImageNetConfig
 from drive.features.lift import LiftConfig
 from drive.features.lift_depth import DepthBins
@@ -22,7 +26,8 @@ from drive.features.point_encoder import PointEncoderConfig
 from drive.features.voxel_resnet import VoxelResNetConfig
 from drive.samples.batch import FrameBatch, collate
 from drive.samples.classes import TOWN_CLASSES
-from drive.samples.images import CameraImages
+from drive.samples.config import DataConfig
+from drive.samples.images import CameraImages, ImageConfig
 from drive.samples.sample import FrameSample
 from drive.voxels.grid import GridSpec
 from drive.voxels.scatter import scatter_bev
@@ -182,3 +187,17 @@ def test_cameras_alone_learn_two_frames_by_heart(make: Callable[..., FrameSample
             distance = (detections.boxes[good, :2] - box[:2]).norm(dim=1)
             assert len(distance), int(label)
             assert float(distance.min()) < 0.5
+
+
+def test_scans_are_refused_by_cameras_alone(make: Callable[..., FrameSample]) -> None:
+    data = DataConfig(class_map=TOWN_CLASSES, images=ImageConfig(size=(HIGH, WIDE)))
+    torch.manual_seed(0)
+    sides = [Experiment("made", config, data) for config in (CAMERA, FUSED)]
+    camera, fused = (TrainedDetector(e, e.model.build().eval(), torch.device("cpu")) for e in sides)
+    with pytest.raises(UserError, match="sees nothing in lidar scans.*--logs"):
+        camera(make(1).points)
+    assert isinstance(fused(make(1).points), Detections)  # by lidar alone
+    assert [(s["use_camera"], s["use_lidar"]) for s in (sensors_used(camera), sensors_used(fused))] == [
+        (True, False),
+        (True, True),
+    ]
