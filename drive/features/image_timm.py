@@ -72,6 +72,14 @@ def import_timm() -> ModuleType:
                 del sys.modules[name]
 
 
+def synchronised_batch_norms(model: nn.Module) -> nn.Module:
+    """The model with batch norms that share their statistics over processes. torch's own conversion forgets the
+    activation that is a part of many of timm's norms; timm's keeps it."""
+    layers = sys.modules.get("timm.layers")
+    convert = nn.SyncBatchNorm.convert_sync_batchnorm if layers is None else layers.convert_sync_batchnorm
+    return convert(model)
+
+
 def _torchvision_modules() -> list[str]:
     return [name for name in sys.modules if name == "torchvision" or name.startswith("torchvision.")]
 

@@ -99,7 +99,7 @@ class ImageNet(nn.Module):
         if not n:  # batch norm knows no empty batch
             sizes = [(-(-high // s), -(-wide // s), self.channels) for s in self.strides]
             return tuple(self.mean.new_zeros(0, *size).permute(0, 3, 1, 2) for size in sizes)
-        x = pixels.to(self.mean.dtype, memory_format=torch.channels_last).sub_(self.mean).mul_(self.scale)
+        x = pixels.to(self.mean.dtype, copy=True, memory_format=torch.channels_last).sub_(self.mean).mul_(self.scale)
         maps = self.neck(self.backbone(x))
         return tuple(m.contiguous(memory_format=torch.channels_last) for m in maps)
 

@@ -12,26 +12,29 @@ import torch
 from torch import Tensor
 
 from drive.errors import UserError
+from drive.features.image_timm import synchronised_batch_norms
 from drive.features.images import ImageNet, ImageNetConfig, without_weights
 
 # The smallest of each family, by measured time; the whole table of ids is benchmarks/backbones.py.
 FAMILIES = {
-    "ResNet": "resnet10t",
-    "ResNet-34": "resnet34",
+    "ResNet": "resnet34",
+    "ResNet-RS": "resnetrs50",
     "ResNeSt": "resnest14d",
     "Res2Net": "res2net50_14w_8s",
-    "ECA": "ecaresnet26t",
-    "ResNeXt": "resnext26ts",
+    "ECA-ResNet": "ecaresnet26t",
+    "Wide ResNet": "wide_resnet50_2",
+    "ResNeXt": "resnext50_32x4d",
     "DPN": "dpn48b",
     "VoVNet": "ese_vovnet19b_slim",
     "EfficientNet": "efficientnet_lite0",
+    "EfficientNetV2": "tf_efficientnetv2_b0",
     "MobileNetV3": "mobilenetv3_small_050",
     "MixNet": "mixnet_s",
     "MnasNet": "mnasnet_small",
     "CoAtNet": "coatnet_nano_rw_224",
-    "MaxViT": "maxvit_pico_rw_256",
+    "MaxViT": "maxvit_nano_rw_256",
     "PVT v2": "pvt_v2_b0",
-    "Swin": "swin_s3_tiny_224",
+    "Swin": "swin_tiny_patch4_window7_224",
     "Inception": "inception_v3",
 }
 SIZE = (64, 96)
@@ -132,6 +135,19 @@ def test_frozen_parts_do_not_change() -> None:
     net.eval().train()
     assert not net.backbone.model.bn1.training
     assert net.neck.training
+
+
+def test_synchronised_norms_compute_the_same() -> None:
+    """timm's norms may hold the activation; frozen ones stay frozen."""
+    net = ImageNetConfig("mobilenetv3_small_050", channels=8, frozen_norm=True).build().eval()
+    with torch.no_grad():
+        before = net(pixels())[0]
+        shared = synchronised_batch_norms(copy.deepcopy(net))
+        torch.testing.assert_close(shared(pixels())[0], before)
+    shared.train()
+    norms = {name: m for name, m in shared.named_modules() if isinstance(m, torch.nn.SyncBatchNorm)}
+    assert {name.partition(".")[0] for name, m in norms.items() if m.training} == {"neck"}
+    assert {name.partition(".")[0] for name, m in norms.items() if not m.training} == {"backbone"}
 
 
 def test_frozen_stages_of_the_plain_net() -> None:
