@@ -275,7 +275,7 @@ def _draw_radar(draw: ImageDraw.ImageDraw, view: View, radar: np.ndarray) -> Non
         colour = colours[0] if not moves[row] else colours[1 if nearing[row] else 2]
         start, end = _flat(view, np.stack([radar[row, :2], ends[row]]))
         if moves[row]:
-            draw.line([start, end], fill=colour, width=_SUPERSAMPLE)
+            draw.line([start, end], fill=colour, width=_SUPERSAMPLE + 1)
         draw.ellipse([start[0] - size, start[1] - size, start[0] + size, start[1] + size], fill=colour)
 
 

@@ -10,7 +10,7 @@ import pytest
 from drive.errors import UserError
 from drive.geometry.rigid import invert
 from drive.logs.store import Log
-from drive.view.bev import View, draw_bev, fitting_range
+from drive.view.bev import _RADAR, View, draw_bev, fitting_range
 from drive.view.frames import frame_map, frame_points
 from drive.view.ink import BACKGROUND, FALSE, MISSED, TRUTH, ramp
 from drive.view.show import frame_from_above, save_frame
@@ -98,3 +98,19 @@ def test_pictures_of_a_frame(camera_log: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         save_frame(log, 0, tmp_path / "file")
+
+
+def test_radar_returns_show_where_they_go() -> None:
+    returns = np.zeros((3, 10), np.float32)
+    returns[:, :2] = [[10, 10], [10, -10], [-10, 0]]
+    returns[:2, 6] = [-5, 5]
+    picture = np.asarray(draw_bev(NONE, radar=returns, range_m=RANGE, size_px=400))
+    still, nearing, leaving = _RADAR.values()
+    assert near(picture, 100, 100, nearing)
+    assert near(picture, 100, 140, nearing, 1)  # 4 m on its way towards the ego
+    assert near(picture, 300, 60, leaving, 1)
+    assert not near(picture, 300, 140, leaving)
+    assert near(picture, 200, 300, still)
+    plain = np.asarray(draw_bev(NONE, range_m=RANGE, size_px=400))
+    assert not near(plain, 100, 100, nearing)
+    assert draw_bev(NONE, radar=returns[:0], size_px=200).size == (200, 200)
