@@ -1,16 +1,15 @@
 """Does radar help? A detector on the town's lidar, on lidar and radar, and on radar alone, trained alike.
 
 ``python -m benchmarks.town_radar --logs runs/demo-full/logs`` trains each arm for the same number of steps with the
-same seeds, detects on the held-out town and writes ``results/town_radar.json``: nuScenes' AP and velocity errors (of
-true positives at 2 m, averaged over recall), and the error on what moves. Every arm of every seed is kept under
-``--work``: killed, the same command goes on, in a training too; started twice (``OMP_NUM_THREADS=1`` each), two
-processes share the work.
+same seeds (from a trained lidar detector with ``--init``), detects on the held-out town and writes
+``results/town_radar.json``: nuScenes' AP and velocity errors (of true positives at 2 m, averaged over recall), and the
+error on what moves. Every arm of every seed is kept under ``--work``: killed, the same command goes on, in a training
+too; started twice (``OMP_NUM_THREADS=1`` each), two processes share the work.
 
 The arms differ in ``data.radars`` and ``model.encoder.radar`` alone, all with ``configs.town_radar``'s weight of the
-velocity's loss; ``lidar3`` reads three lidar sweeps in place of
-one, from which velocities can be seen as well. Error of what moves: each labelled box faster than 0.5 m/s that a box of
-its class with a score of at least 0.1 lies within 2 m of, the surest of them; also the same error of boxes that said
-"it stands".
+velocity's loss; ``lidar3`` reads three lidar sweeps in place of one, from which velocities can be seen as well. Error
+of what moves: each labelled box faster than 0.5 m/s that a box of its class with a score of at least 0.1 lies within
+2 m of, the surest of them; also the same error of boxes that said "it stands".
 """
 
 from __future__ import annotations
@@ -29,12 +28,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from configs.town_radar import RADARS, VELOCITY_WEIGHT
 from configs.town_swformer import CLASSES
 from drive.boxes.detector import PillarsConfig, SWFormerConfig
 from drive.errors import UserError
 from drive.experiment import Experiment
+from drive.features.point_encoder import NUM_RADAR_FEATURES
 from drive.recipes import load_recipe
 from drive.runs import detect_run
 from drive.samples.config import DataConfig
@@ -42,6 +43,7 @@ from drive.samples.frame_dataset import FrameDataset, find_logs
 from drive.samples.inside import points_in_boxes
 from drive.scores.report import Report, score_run
 from drive.train.loop import train
+from drive.train.weights import read_weights, save_weights
 
 ARMS = ("lidar", "lidar_radar", "radar", "lidar3")
 MOVING_MPS, NEAR_M, LEAST_SCORE = 0.5, 2.0, 0.1
@@ -75,8 +77,24 @@ def experiment_of(arm: str, seed: int, a: argparse.Namespace) -> Experiment:
         data = replace(data, radars=replace(RADARS, only=arm == "radar"))
         model = replace(model, encoder=replace(model.encoder, radar=True))
     model = replace(model, loss=replace(model.loss, velocity=VELOCITY_WEIGHT))
-    plan = replace(base.train, steps=a.steps, max_seconds=0.0, checkpoint_seconds=60.0)
+    start = lidar_weights(arm, a)
+    plan = replace(base.train, steps=a.steps, max_seconds=0.0, checkpoint_seconds=60.0, init_from=start)
     return replace(base, name=f"town_radar_{arm}", model=model, data=data, train=plan, seed=seed)
+
+
+def lidar_weights(arm: str, a: argparse.Namespace) -> str:
+    """The file that an arm starts from: the weights of ``--init``, its point encoder widened by the radar's columns,
+    which count nothing yet; empty without ``--init``."""
+    if a.init is None:
+        return ""
+    weights = read_weights(a.init / "weights.safetensors")
+    if arm in ("lidar_radar", "radar"):
+        first = weights["encoder.first.weight"]
+        weights["encoder.first.weight"] = F.pad(first, (0, NUM_RADAR_FEATURES))
+    path = a.work / f"start_{arm}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_weights(path, weights, {"from": str(a.init)})
+    return str(path)
 
 
 def stage(experiment: Experiment, run: Path) -> dict[str, Any]:
@@ -199,6 +217,7 @@ def main() -> None:
     parser.add_argument(
         "--model", choices=("pillars", "swformer"), default="pillars", help="the recipe, configs.town_*"
     )
+    parser.add_argument("--init", type=Path, help="a lidar run of the recipe that all arms start from")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
@@ -220,9 +239,11 @@ def main() -> None:
     if len(found) < len(experiments):
         print(f"{len(experiments) - len(found)} stages are missing: another process has them")
         return
+    settings = {k: v for k, v in vars(a).items() if k not in ("logs", "work", "out", "init")}
+    settings["starts_from_a_lidar_run"] = a.init is not None
     document = {
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__},
-        "settings": {k: v for k, v in vars(a).items() if k not in ("logs", "work", "out")},
+        "settings": settings,
         "radar": radar_facts(a),
         "arms": summary(found),
     }
