@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from configs import town_deepfusion, town_swformer
+from configs import town_camera, town_deepfusion, town_swformer
 from drive.boxes.detections import read_detections
 from drive.boxes.detector import SWFormerConfig
 from drive.cli import main
@@ -23,7 +23,7 @@ from drive.features.images import ImageNetConfig
 from drive.features.swformer import BackboneConfig
 from drive.samples.corrupt.config import CORRUPTIONS
 from drive.samples.images import ImageConfig
-from drive.score_corrupted import corruptions_named
+from drive.score_corrupted import corruptions_named, sensors_read
 from drive.train.weights import save_weights
 
 sys.path.insert(0, str(Path(__file__).parent / "samples" / "corrupt"))
@@ -122,6 +122,12 @@ def test_names_on_the_command_line() -> None:
     assert set(corruptions_named(["ours", "fog"])) == set(corruptions_named(["ours"])) | {"fog"}
     with pytest.raises(UserError, match="no corruption 'rain'"):
         corruptions_named(["fog", "rain"])
+
+
+def test_what_detectors_read() -> None:
+    assert sensors_read(town_swformer.experiment()) == {"lidar"}
+    assert sensors_read(town_deepfusion.experiment()) == {"lidar", "camera"}
+    assert sensors_read(town_camera.experiment()) == {"camera"}
 
 
 def test_images_that_fail_leave_lidar_detections(
