@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from drive.logs.store import Log
 from drive.plans.planner import HISTORY, Observation
 from drive.rollouts.history import History
 from drive.rollouts.sensor_loop import JPEG_QUALITY, Spent, instant_of
@@ -24,11 +25,13 @@ from drive.samples.plan_sample_sensors import (
     PANELS,
     PlanSensorInput,
     PlanSensors,
+    SensedAt,
     camera_strip,
     choose_cameras,
     lidar_counts,
 )
 from drive.samples.scene import Actors, Lights, Scene, SceneMap
+from drive.samples.scene_load import load_scene
 from drive.tracks.sequence import TrackSet
 
 
@@ -113,6 +116,51 @@ class PlannerEyes:
         """Nothing is left to do."""
 
 
+class BesideRenderer:
+    """What training decisions would see that were put beside the recorded drive (``PlanDataset.render``).
+
+    Raises:
+        UserError: one of the logs does not keep its world.
+    """
+
+    def __init__(self, logs: Sequence[Path], inputs: PlanSensors, seed: int = 0) -> None:
+        self.inputs, self.seed = inputs, seed
+        for path in logs:
+            SensorRig.of(Log.open(path))
+        self._kept: dict[str, tuple[SensorRig, Scene]] = {}
+
+    def __call__(self, where: SensedAt) -> PlanSensorInput:
+        """The sensors there."""
+        if where.log not in self._kept:
+            log = Log.open(Path(where.log))
+            rig, scene = SensorRig.of(log), load_scene(log, 0.0)
+            rig.require(scene)
+            self._kept[where.log] = rig, scene
+        rig, scene = self._kept[where.log]
+        return rendered_sensors(rig, instant_beside(scene, where), self.inputs, self.seed)[0]
+
+
+def instant_beside(scene: Scene, where: SensedAt) -> Instant:
+    """An instant of a recorded scene with the ego somewhere else, global frame."""
+    at, seen, origin = where.at, scene.actors, scene.origin_xy
+    here = np.flatnonzero(seen.valid[:, at])
+    box = seen.box[here, at].copy()
+    box[:, :2] += origin
+    x, y, heading = where.pose
+    return Instant(
+        name=f"{scene.name}:{at}",
+        timestamp_ns=int(scene.timestamps_ns[at]),
+        ego=np.array([x + origin[0], y + origin[1], scene.ego_z[at], heading]),
+        speed=where.speed,
+        yaw_rate=where.yaw_rate,
+        tokens=tuple(seen.token[a] for a in here),
+        kind=seen.kind[here],
+        box=box,
+        ground_z=seen.ground_z[here, at],
+        velocity=seen.velocity[here, at].copy(),
+    )
+
+
 def rendered_sensors(rig: SensorRig, instant: Instant, inputs: PlanSensors, seed: int) -> tuple[PlanSensorInput, Spent]:
     """What a sensor-level planner sees at an instant, and the time it took. Noise depends on seed and time alone."""
     began = time.perf_counter()
@@ -130,8 +178,8 @@ def rendered_sensors(rig: SensorRig, instant: Instant, inputs: PlanSensors, seed
         else:
             pictures.append(_picture(rig, rig.cameras[number[name]], number[name], instant, seed))
     strip = camera_strip(pictures, inputs)
-    spent = Spent(looks=1, render_s=cast - began, camera_s=time.perf_counter() - cast)
-    spent.missing.update(missing)
+    missed = dict.fromkeys(missing, 1)
+    spent = Spent(looks=1, render_s=cast - began, camera_s=time.perf_counter() - cast, missing=missed)
     return PlanSensorInput(strip, lidar, tuple(missing)), spent
 
 

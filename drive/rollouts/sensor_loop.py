@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,16 +82,16 @@ class Spent:
     detect_s: float = 0.0
     track_s: float = 0.0
     camera_s: float = 0.0
-    missing: Counter[str] = field(default_factory=Counter)
+    missing: dict[str, int] = field(default_factory=dict)
     """What a planner that sees for itself did not get, and in how many looks."""
-
-    def __post_init__(self) -> None:
-        self.missing = Counter(self.missing)  # of a file it is a plain mapping
 
     def add(self, other: Spent) -> None:
         """Take in another's."""
         for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
+            if name != "missing":
+                setattr(self, name, getattr(self, name) + value)
+        for what, looks in other.missing.items():
+            self.missing[what] = self.missing.get(what, 0) + looks
 
 
 @dataclass

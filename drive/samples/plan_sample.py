@@ -23,7 +23,7 @@ from drive.samples.plan_sample_raster import (
     RasterGrid,
     raster,
 )
-from drive.samples.plan_sample_sensors import PlanSensorInput, PlanSensors
+from drive.samples.plan_sample_sensors import PlanSensorInput, PlanSensors, SensedAt
 from drive.samples.route import COMMANDS
 from drive.samples.scene import (
     ACTOR_KINDS,
@@ -102,7 +102,7 @@ class PlanSample:
         future: float32 [T, 3] x, y, heading; future_valid: bool [T]. Where it is false, or unknown as in a drive, 0.
         sensors: what a sensor-level planner sees; None for planners of objects, and until a data set has read it.
         semantic: uint8 [rows, columns], ``plan_sample_sensors.SEMANTICS`` ahead, to learn beside the future; or None.
-        recorded: folder of the log and number of the frame whose sensors belong to the decision, or None.
+        sensed: where the sensors that belong to the decision are to be had, or None.
     """
 
     frame_id: str
@@ -118,7 +118,7 @@ class PlanSample:
     future_valid: npt.NDArray[np.bool_]
     sensors: PlanSensorInput | None = None
     semantic: npt.NDArray[np.uint8] | None = None
-    recorded: tuple[str, int] | None = None
+    sensed: SensedAt | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -21,9 +23,19 @@ from drive.samples.plan_perturb import PerturbConfig, draw, ego_beside, future_b
 from drive.samples.plan_sample import HISTORY, MapLines, PlanFeatures, PlanSample, cut_lines, make_sample, with_future
 from drive.samples.plan_sample_batch import PlanBatch, collate_plans
 from drive.samples.plan_sample_raster import MapPicture, draw_map
-from drive.samples.plan_sample_sensors import PlanSensors, recorded_sensors, semantic_target
+from drive.samples.plan_sample_sensors import (
+    PANELS,
+    UNREADABLE,
+    PlanSensorInput,
+    PlanSensors,
+    Renderer,
+    SensedAt,
+    choose_cameras,
+    recorded_sensors,
+    semantic_target,
+)
 from drive.samples.route import command
-from drive.samples.scene import HEADING, STEP_S, VX, Actors, Lights, Scene, X, Y
+from drive.samples.scene import HEADING, STEP_S, VX, YAW_RATE, Actors, Lights, Scene, X, Y
 from drive.samples.scene_load import load_scene
 
 
@@ -38,8 +50,8 @@ class PlanDataConfig:
         batch_size: Decisions a batch.
         workers, prefetch: As in ``DataConfig``; workers also make the samples, log by log.
         balance: Draw turning, standing and straight decisions equally often.
-        perturb: Training decisions beside the recorded drive (default: none; with sensors none can be, they were
-            recorded where the ego was).
+        perturb: Training decisions beside the recorded drive (default: none). What sensors would see there is rendered,
+            which logs of the synthetic town allow.
         keep_sensors: Keep what was read of the sensors in memory (0.85 MB a decision at the published sizes).
     """
 
@@ -56,11 +68,6 @@ class PlanDataConfig:
     balance: bool = False
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
     keep_sensors: bool = False
-
-    def __post_init__(self) -> None:
-        if self.features.sensors is not None and self.perturb.share:
-            what = "moves the ego away from where its sensors were recorded"
-            raise UserError("data.perturb.share", what, "set it to 0, or features.sensors to None")
 
     @property
     def paste_until(self) -> float:
@@ -103,6 +110,7 @@ def _sample(
     last = len(scene.ego) - 1
     valid = (then <= last) & scene.ego_valid[np.minimum(then, last)]
     future = scene.ego[np.minimum(then, last)][:, [X, Y, HEADING]]
+    beside = None
     if perturb.share and valid.all():
         seed = int.from_bytes(hashlib.sha256(f"{scene.log} {at}".encode()).digest()[:8], "little")
         beside = draw(np.random.default_rng(seed), float(scene.ego[at, VX]), perturb)
@@ -122,7 +130,13 @@ def _sample(
         picture,
         features,
     )
-    return with_future(sample, here, future, valid)
+    sample = with_future(sample, here, future, valid)
+    if features.sensors is None:
+        return sample
+    x, y, heading = here.tolist()
+    speed, yaw_rate = ego[-1, [VX, YAW_RATE]].tolist()
+    sensed = SensedAt("", -1, at, (x, y, heading), speed, yaw_rate, beside is not None)
+    return replace(sample, sensed=sensed)
 
 
 def log_samples(path: Path, config: PlanDataConfig) -> list[PlanSample]:
@@ -142,10 +156,10 @@ def log_samples(path: Path, config: PlanDataConfig) -> list[PlanSample]:
     samples = scene_samples(scene, instants, config.features, config.perturb)
     if config.features.sensors is None:
         return samples
-    taught = semantic_targets(scene, instants, config.features.sensors)
     return [
-        replace(sample, semantic=target, recorded=(str(path), frames[at]))
-        for sample, target, at in zip(samples, taught, instants, strict=True)
+        replace(sample, semantic=target, sensed=replace(sample.sensed, log=str(path), frame=frames[sample.sensed.at]))
+        for sample, target in zip(samples, semantic_targets(scene, samples, config.features.sensors), strict=True)
+        if sample.sensed is not None
     ]
 
 
@@ -163,11 +177,12 @@ def sensor_instants(log: Log, scene: Scene, stride: int) -> dict[int, int]:
     return found
 
 
-def semantic_targets(scene: Scene, instants: Sequence[int], sensors: PlanSensors) -> list[npt.NDArray[np.uint8]]:
-    """The semantic target of each instant, uint8 [rows, columns]."""
+def semantic_targets(scene: Scene, samples: Sequence[PlanSample], sensors: PlanSensors) -> list[npt.NDArray[np.uint8]]:
+    """The semantic target of each of a scene's samples that have sensors, uint8 [rows, columns]."""
     places = scene.ego[scene.ego_valid][:, [X, Y]]
     picture = draw_map(scene.map, None, places, 2 * sensors.semantic_cell_m)
-    return [semantic_target(picture, scene.ego[at, [X, Y, HEADING]], scene.actors, at, sensors) for at in instants]
+    known = [sample.sensed for sample in samples if sample.sensed is not None]
+    return [semantic_target(picture, np.array(s.pose), scene.actors, s.at, sensors) for s in known]
 
 
 class PlanDataset:
@@ -175,7 +190,10 @@ class PlanDataset:
 
     sensors: sizes of the sensors' input, which is read from the logs when a decision is asked for; None: none is.
     keep: read it once.
+    render: what decisions beside the recorded drive would see; None: there must be none.
     """
+
+    render: Renderer | None = None
 
     def __init__(self, samples: Sequence[PlanSample], sensors: PlanSensors | None = None, keep: bool = False) -> None:
         self.samples, self.sensors, self.keep = list(samples), sensors, keep
@@ -212,16 +230,38 @@ class PlanDataset:
             UserError: a damaged log.
         """
         sample = self.samples[index]
-        if self.sensors is None or sample.recorded is None:
+        if self.sensors is None or sample.sensed is None or sample.sensors is not None:
             return sample
-        path, frame = sample.recorded
-        log = self._logs.get(path)
-        if log is None:
-            log = self._logs[path] = Log.open(Path(path))
-        sample = replace(sample, sensors=recorded_sensors(log, log.frame(frame), self.sensors))
+        sample = replace(sample, sensors=self._sense(sample.sensed, self.sensors))
         if self.keep:
-            self.samples[index] = replace(sample, recorded=None)
+            self.samples[index] = sample
         return sample
+
+    def _sense(self, where: SensedAt, sizes: PlanSensors) -> PlanSensorInput:
+        if where.moved:
+            if self.render is None:
+                what = "moves the ego away from where its sensors were recorded, and nothing renders them"
+                raise UserError("data.perturb.share", what, "set it to 0")
+            return self.render(where)
+        log = self._logs.get(where.log)
+        if log is None:
+            log = self._logs[where.log] = Log.open(Path(where.log))
+        found = recorded_sensors(log, log.frame(where.frame), sizes)
+        for line in found.missing:
+            if UNREADABLE in line:  # what a log never had is said once, by `notes`
+                warnings.warn(f"{where.log}, frame {where.frame}: {line}: trained on black", stacklevel=2)
+        return found
+
+    def notes(self) -> list[str]:
+        """Lines for the person who trains: which panels are black because no camera looks there, and in how many
+        decisions."""
+        if self.sensors is None:
+            return []
+        dark: Counter[str] = Counter()
+        for path, count in Counter(s.sensed.log for s in self.samples if s.sensed is not None).items():
+            cameras = {n: s.ego_from_sensor for n, s in Log.open(Path(path)).sensors.items() if s.modality == "camera"}
+            dark.update({p: count for p, name in zip(PANELS, choose_cameras(cameras), strict=True) if name is None})
+        return [f"{panel}: no camera looks there in {n} of {len(self)} decisions: black" for panel, n in dark.items()]
 
     def presence(self) -> npt.NDArray[np.bool_]:
         """bool [F, 4]: standing (less than 1 m to go), turning left, right (3 m aside at the end), straight on."""

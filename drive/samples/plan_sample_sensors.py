@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,7 @@ WITHIN = np.radians([35.0, 30.0, 35.0])
 """[inferred] A camera that looks farther away from that is not the one."""
 LEVEL = np.radians(30.0)
 SHAPE = 16 / 9
+UNREADABLE = "cannot be read"
 CUT_ROWS, CUT_COLUMNS = 28 / 1080, 416 / 1920
 
 SEMANTICS = ("background", "road", "crossing", "centreline", "static", "vehicle", "pedestrian")
@@ -102,6 +104,31 @@ class PlanSensorInput:
     camera: npt.NDArray[np.uint8]
     lidar: npt.NDArray[np.uint8]
     missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SensedAt:
+    """Where a decision's sensors are to be had.
+
+    log, frame: folder of the log and number of the frame that recorded them.
+    at: instant of the log's scene.
+    pose: x, y, heading of the ego in the scene's frame; speed, yaw_rate: how it moves.
+    moved: the ego is not where it was recorded: what it would see there has to be rendered.
+    """
+
+    log: str
+    frame: int
+    at: int
+    pose: tuple[float, float, float]
+    speed: float
+    yaw_rate: float
+    moved: bool
+
+
+class Renderer(Protocol):
+    """Renders what a decision that was put beside the recorded drive would see."""
+
+    def __call__(self, where: SensedAt) -> PlanSensorInput: ...
 
 
 def choose_cameras(ego_from_camera: Mapping[str, np.ndarray]) -> list[str | None]:
@@ -216,7 +243,7 @@ def _opened(log: Log, frame: Frame, camera: str) -> tuple[Image.Image | None, st
         data = log.image(camera, frame.rows[camera]).data
         return Image.open(io.BytesIO(data)).convert("RGB"), ""
     except (OSError, SyntaxError, ValueError, UserError, Image.DecompressionBombError) as error:
-        return None, f"the image of {camera} cannot be read ({error})"
+        return None, f"the image of {camera} {UNREADABLE} ({error})"
 
 
 def semantic_target(

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from drive.errors import UserError
+from drive.features.image_timm import synchronised_batch_norms
 from drive.samples.batch import collate
 from drive.samples.frame_dataset import FrameDataset, find_logs
 from drive.samples.loader import TrainLoader
@@ -68,7 +69,7 @@ def prepare(experiment: ExperimentLike, folder: Path, dataset: TrainingSet | Non
     detector: nn.Module = experiment.model.build()
     notes = [_start_from(detector, config)] if config.init_from else []
     if config.sync_batch_norm and fabric.world_size > 1 and fabric.device.type == "cuda":
-        detector = nn.SyncBatchNorm.convert_sync_batchnorm(detector)
+        detector = synchronised_batch_norms(detector)
     torch.manual_seed(experiment.seed + 1000 * (fabric.global_rank + 1))  # from here on each draws its own
     if dataset is None:
         dataset = training_set(experiment, folder, fabric)
@@ -115,10 +116,11 @@ def training_set(experiment: ExperimentLike, folder: Path, fabric: Fabric) -> Fr
     if isinstance(data, TrackDataConfig):
         return TrackDataset.of(data, logs, experiment.model.history, experiment.seed)
     if isinstance(data, PlanDataConfig):
-        return PlanDataset.of(data, logs)
-    if getattr(experiment.model, "fusion", None) is not None and data.images is None:
-        mend = "set data.images, as configs.town_deepfusion does, or model.fusion None"
-        raise UserError("data.images", "the model joins images to points, and none are read", mend)
+        return _decisions(data, logs)
+    looks = [part for part in ("fusion", "lift") if getattr(experiment.model, part, None) is not None]
+    if looks and data.images is None:
+        mend = f"set data.images, as configs.town_deepfusion does, or take a model without {looks[0]}"
+        raise UserError("data.images", "the model looks at images, and none are read", mend)
     dataset = FrameDataset.of(
         data,
         logs,
@@ -133,14 +135,27 @@ def training_set(experiment: ExperimentLike, folder: Path, fabric: Fabric) -> Fr
     return dataset
 
 
+def _decisions(data: PlanDataConfig, logs: list[Path]) -> PlanDataset:
+    """Decisions of logs; what sensors would see beside the recorded drive is rendered."""
+    sensors, render = data.features.sensors, None
+    if sensors is not None and data.perturb.share:
+        from drive.rollouts.planner_sensors import BesideRenderer  # a renderer, that nobody else here needs
+
+        render = BesideRenderer(logs, sensors)  # what cannot be rendered is said before the decisions are made
+    decisions = PlanDataset.of(data, logs)
+    decisions.render = render
+    return decisions
+
+
 def _fit_planner(detector: Any, dataset: PlanDataset, folder: Path, seed: int, fabric: Fabric) -> list[str]:
-    """Anchors and ranges from the training drives; what they cover goes into the folder, warnings to the person."""
+    """Anchors and ranges from the training drives; what they cover goes into the folder, warnings to the person, and
+    what sensors never saw."""
     found = detector.fit(dataset.futures(), seed)
     if found is None:
-        return []
+        return dataset.notes()
     if fabric.is_global_zero:
         write_atomic(folder / COVERAGE, lambda path: found.write(path))
-    return [f"anchors: {line}" for line in found.warnings()]
+    return [*(f"anchors: {line}" for line in found.warnings()), *dataset.notes()]
 
 
 def _start_from(detector: nn.Module, config: TrainConfig) -> str:
