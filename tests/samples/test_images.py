@@ -94,8 +94,16 @@ def test_the_rule_without_augmentation() -> None:
 
 def test_one_to_one_is_the_recorded_picture() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
-    image = decode(encoded(picture), choose_cut((50, 30), ImageConfig(size=(30, 50))), (30, 50))
+    data = encoded(picture)
+    image = decode(data, choose_cut((50, 30), ImageConfig(size=(30, 50))), (30, 50))
     assert np.array_equal(image, picture)
+    # Whole pixels aside: the same as what is resampled, wherever the picture lies.
+    for left, top in ((0, -10), (7, 4), (-20, 11), (60, 0), (0, -31), (-50, 0), (3, 30)):
+        shifted = decode(data, Cut(1.0, left, top), (25, 40))
+        assert np.array_equal(shifted, decode(data, Cut(1.0 + 1e-7, left, top), (25, 40)))
+        mirrored = decode(data, Cut(1.0, left, top, flip=True), (25, 40))
+        assert np.array_equal(shifted, mirrored[:, ::-1])
+        assert (shifted == 0).all() == (left in (60, -50) or top in (-31, 30))
 
 
 @pytest.mark.parametrize("config", [SMALL, VARIED])
