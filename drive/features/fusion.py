@@ -21,6 +21,7 @@ from drive.samples.batch import FrameBatch
 from drive.samples.images import ImageBatch
 from drive.voxels.voxelize import Voxels
 from ops.camera_sample import Cameras, Pairs, project_points, sample_pairs
+from ops.point_attention import point_attention
 from ops.segment import segment_expand, segment_max, segment_sum
 
 ScaleShift = tuple[Tensor, Tensor]
@@ -39,6 +40,10 @@ class DeepFusionConfig:
     pool: "attention" (LearnableAlign), or the paper's two ablations: "mean" weighs the pixels of a pillar evenly,
         "pixel" takes one pixel a pillar (its first seen point's).
     sampling: "bilinear", or the published code's "nearest" cell.
+    output: "point" runs the last layer on each weighted pixel and adds up what comes out (the published code, spec
+        1.4); "pillar" runs it once on the weighted sum (the paper's text [recall]). With "point" a pillar's answer
+        grows with its number of points, whatever their weights, as every point adds what the layer's norm and ReLU
+        make of almost nothing.
     channels: of q, k, v. dropout: chance that a weight is dropped in training.
     norm: "batch" is the published code's; "layer" does not depend on the batch.
     newest_s: points older than this project nowhere: what moves has left the place where an older sweep saw it. The
@@ -49,6 +54,7 @@ class DeepFusionConfig:
     align: Literal["inverse_aug", "carried", "none"] = "carried"
     pool: Literal["attention", "mean", "pixel"] = "attention"
     sampling: Literal["bilinear", "nearest"] = "bilinear"
+    output: Literal["point", "pillar"] = "point"
     channels: int = 128
     dropout: float = 0.3
     norm: Literal["batch", "layer"] = "batch"
@@ -89,8 +95,8 @@ class DeepFusion(nn.Module):
 class LearnableAlign(nn.Module):
     """Attention of a pillar to the image features of its points, one head: q of the pillar, k and v of the pixels.
 
-    w = softmax over the pillar's seen points of q . k / sqrt(channels); O = sum of FC(w v), FC back to the image
-    features' width. No residual, no positional encoding; a pillar without a seen point gets O = 0.
+    w = softmax over the pillar's seen points of q . k / sqrt(channels); O = sum of FC(w v) or FC(sum of w v), FC back
+    to the image features' width. No residual, no positional encoding; a pillar without a seen point gets O = 0.
 
     The linear parts of k and v are applied to the maps before points are sampled: interpolation is linear, so it is the
     same function, with a product a cell in place of one a point.
@@ -118,9 +124,8 @@ class LearnableAlign(nn.Module):
             pairs = pairs._replace(place=cell_centres(pairs.place, maps))
         if self.config.pool == "pixel":
             pairs, rows = first_of_each(pairs, rows)
-        fixed = self.value_norm.affine(), self.out.norm.affine()
-        if self.config.pool == "attention" and not self.training and fixed[0] is not None and fixed[1] is not None:
-            return self._folded(pillars, maps, pairs, rows, fixed[0], fixed[1]).to(pillars.dtype)
+        if self.config.pool == "attention" and self.value_norm.affine() is not None:
+            return self._folded(pillars, maps, pairs, rows).to(pillars.dtype)
         width = self.config.channels
         if self.config.pool == "attention":
             k, v = sample_pairs(project(maps, self.key.weight, self.value.weight), pairs).split(width, 1)
@@ -131,33 +136,45 @@ class LearnableAlign(nn.Module):
             scores = v.new_zeros(len(v), 1, dtype=torch.float32)
         weight = F.dropout(segment_softmax(scores, rows), self.config.dropout, self.training)
         values = self.value_norm(v)
-        return segment_sum(self.out(weight.to(values.dtype) * values), rows).to(pillars.dtype)
+        weighted = weight.to(values.dtype) * values
+        if self.config.output == "point":
+            return segment_sum(self.out(weighted), rows).to(pillars.dtype)
+        return self._of_sums(segment_sum(weighted, rows), rows).to(pillars.dtype)
 
-    def _folded(
-        self, pillars: Tensor, maps: Tensor, pairs: Pairs, rows: Tensor, value: ScaleShift, out: ScaleShift
-    ) -> Tensor:
+    def _of_sums(self, sums: Tensor, rows: Tensor) -> Tensor:
+        """The output layer on the sums [V, channels] of pillars that have any; its norm sees no others."""
+        some = (rows[1:] > rows[:-1]).nonzero()[:, 0]
+        out = self.out(sums[some])
+        return out.new_zeros(len(sums), out.shape[1]).index_copy(0, some, out)
+
+    def _folded(self, pillars: Tensor, maps: Tensor, pairs: Pairs, rows: Tensor) -> Tensor:
         """The same where all norms are a fixed scale and shift: no product a point is left.
 
         The key's weight goes into the query (its shift adds the same to all scores of a pillar, which the softmax takes
         away), those of value and output become one. Blocks of pillars keep the points' features in the cache.
         """
-        width = self.config.channels
-        key_scale, _ = cast(ScaleShift, self.key_norm.affine())
-        asked = (self.query(pillars).float() * key_scale * width**-0.5) @ self.key.weight
+        channels, per_point = maps.shape[1], self.config.output == "point"
+        key, value, out = (cast(ScaleShift, norm.affine()) for norm in (self.key_norm, self.value_norm, self.out.norm))
+        asked = (self.query(pillars).float() * key[0] * self.config.channels**-0.5) @ self.key.weight
         given = out[0][:, None] * self.out.linear.weight
-        folded = project(maps, (given * value[0]) @ self.value.weight)
-        both = torch.cat((maps, folded.to(maps.dtype)), 1).contiguous(memory_format=torch.channels_last)
-        shift, channels = given @ value[1], maps.shape[1]
-        found = []
+        if per_point:
+            answers = project(maps, (given * value[0]) @ self.value.weight)
+            maps = torch.cat((maps, answers.to(maps.dtype)), 1).contiguous(memory_format=torch.channels_last)
+        shift, found = given @ value[1], []
         for first, last in blocks_of(rows, BLOCK):
             a, b = int(rows[first]), int(rows[last])
-            part = pairs._replace(camera=pairs.camera[a:b], place=pairs.place[a:b])
             own = rows[first : last + 1] - a
-            features, values = sample_pairs(both, part).float().split(channels, 1)
-            scores = (segment_expand(asked[first:last], own, b - a) * features).sum(1, keepdim=True)
-            weight = segment_softmax(scores, own)
-            found.append(segment_sum(F.relu(torch.addcmul(out[1], values + shift, weight)), own))
-        return torch.cat(found) if found else asked.new_zeros(0, channels)
+            features = sample_pairs(maps, pairs._replace(camera=pairs.camera[a:b], place=pairs.place[a:b])).float()
+            scores = (segment_expand(asked[first:last], own, b - a) * features[:, :channels]).sum(1, keepdim=True)
+            if per_point:
+                weight = segment_softmax(scores, own)
+                found.append(segment_sum(F.relu(torch.addcmul(out[1], features[:, channels:] + shift, weight)), own))
+            else:
+                found.append(point_attention(scores, features, own)[:, 0])
+        answer = torch.cat(found) if found else asked.new_zeros(0, channels)
+        if per_point:
+            return answer
+        return self._of_sums(self.value_norm(self.value(answer)), rows)  # the weights add up to 1: no shift is lost
 
 
 class FullyConnected(nn.Module):

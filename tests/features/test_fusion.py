@@ -119,17 +119,22 @@ def slow(model: DeepFusion, pillars: Tensor, voxels: Voxels, batch: FrameBatch, 
             if config.pool == "attention":
                 k, q = align.key_norm(align.key(features)), align.query(pillars[p : p + 1])
                 weight = torch.softmax(k @ q.T / math.sqrt(config.channels), 0)
-            total = align.out(weight * v).sum(0)
+            total = (
+                align.out(weight * v).sum(0) if config.output == "point" else align.out((weight * v).sum(0)[None])[0]
+            )
         out.append(model.fuse(torch.cat((pillars[p], total))[None])[0])
     return torch.stack(out)
 
 
 @pytest.mark.parametrize("pool", ["attention", "mean", "pixel"])
+@pytest.mark.parametrize("output", ["point", "pillar"])
 @pytest.mark.parametrize(("sampling", "norm"), [("bilinear", "batch"), ("nearest", "batch"), ("bilinear", "layer")])
-def test_equals_a_loop_over_points(pool: Any, sampling: Any, norm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equals_a_loop_over_points(
+    pool: Any, sampling: Any, norm: Any, output: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Batch norm outside training is folded into the weights, block by block; layer norm is not."""
     monkeypatch.setattr(fusion, "BLOCK", 50)
-    config = replace(CONFIG, pool=pool, sampling=sampling, norm=norm)
+    config = replace(CONFIG, pool=pool, sampling=sampling, norm=norm, output=output)
     model = made(config)
     batch = collate([frame(0), turned(frame(1, 150))])
     voxels, pillars = pillars_of(batch)
@@ -181,9 +186,10 @@ def test_blocks_cut_between_segments() -> None:
     assert blocks_of(torch.tensor([0]), 3) == []
 
 
-def test_training_is_the_same_function_as_evaluation() -> None:
+@pytest.mark.parametrize("output", ["point", "pillar"])
+def test_training_is_the_same_function_as_evaluation(output: Literal["point", "pillar"]) -> None:
     """With the running statistics of this very batch, and no weight dropped."""
-    model = made(replace(CONFIG, dropout=0.0)).train()
+    model = made(replace(CONFIG, dropout=0.0, output=output)).train()
     model.images.eval()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm1d):
