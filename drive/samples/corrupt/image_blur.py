@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
 from drive.samples.corrupt.image_light import Pixels
@@ -36,10 +37,27 @@ def smear(pixels: np.ndarray, length: int, sigma: float, angle_rad: float) -> Pi
     weights /= weights.sum()
     right = np.rint(steps * np.cos(angle_rad)).astype(np.int64)
     down = np.rint(-steps * np.sin(angle_rad)).astype(np.int64)
-    height, width = pixels.shape[:2]
-    rows, columns = np.arange(height), np.arange(width)
-    out = np.zeros(pixels.shape, np.float32)
-    for weight, dx, dy in zip(weights.astype(np.float32), right, down, strict=True):
-        from_rows, from_columns = np.clip(rows - dy, 0, height - 1), np.clip(columns - dx, 0, width - 1)
-        out += weight * pixels[from_rows][:, from_columns]
-    return np.clip(out, 0, 255).astype(np.uint8)
+    out = np.empty(pixels.shape, np.uint8)
+    held = np.ascontiguousarray(pixels).view()
+    held.flags.writeable = False  # one compiled variant, whether a picture may be written to or not
+    _sum_copies(held, weights.astype(np.float32), right, down, out)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _sum_copies(pixels, weights, right, down, out):  # type: ignore[no-untyped-def]
+    height, width, channels = pixels.shape
+    row = np.empty((width, channels), np.float32)
+    for y in range(height):
+        row[:] = 0.0
+        for i in range(len(weights)):
+            weight = weights[i]
+            source = pixels[min(max(y - down[i], 0), height - 1)]
+            for x in range(width):
+                column = min(max(x - right[i], 0), width - 1)
+                for c in range(channels):
+                    row[x, c] += weight * source[column, c]
+        for x in range(width):
+            for c in range(channels):
+                # The weights add up to 1 but for rounding: a flat picture keeps its value.
+                out[y, x, c] = np.uint8(min(row[x, c] + np.float32(1e-3), np.float32(255.0)))

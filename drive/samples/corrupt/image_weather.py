@@ -52,12 +52,12 @@ def fog_image(pixels: Pixels, severity: Severity, rng: np.random.Generator) -> P
 def clouds(height: int, width: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """Smooth noise float32 [height, width], 0 at the lowest and 1 at the highest place of the square it is cut from."""
     side = 1 << (max(height, width, 2) - 1).bit_length()
-    out = np.zeros((side, side), np.float32)
-    amplitude, grid = 1.0, 2
-    while grid <= side:
-        octave = rng.uniform(-1, 1, (grid, grid)).astype(np.float32)
-        out += amplitude * np.asarray(Image.fromarray(octave).resize((side, side), Image.Resampling.BICUBIC))
-        amplitude, grid = amplitude / _DECAY, grid * 2
+    out, amplitude = rng.uniform(-1, 1, (2, 2)).astype(np.float32), 1.0
+    while len(out) < side:
+        amplitude /= _DECAY
+        larger = (2 * len(out), 2 * len(out))
+        out = np.array(Image.fromarray(out).resize(larger, Image.Resampling.BICUBIC))
+        out += np.float32(amplitude) * rng.uniform(-1, 1, larger).astype(np.float32)
     out -= out.min()
     return np.asarray(out[:height, :width] / max(float(out.max()), 1e-9), np.float32)
 
