@@ -9,6 +9,9 @@ distance.
 - ``fused``: configs.town_deepfusion; ``unaligned``: points are projected where augmentation moved them;
 - ``fused_drop``: fused, and a fifth of its training samples lose all their images.
 
+``--models`` also takes the ablations ``mean`` and ``pixel`` (the paper's simpler aligners) and ``pillar`` (the output
+layer on a pillar's sum, not on each pixel).
+
 All share the town's recipe: mirrored left to right and front to back in half of the samples each, turned by up to
 0.2 rad, scaled by up to 5 %. A mirror image alone puts a point into another camera, so three samples of four mislead an
 unaligned model. ``--turn`` sets another limit of the turn (0.785 is the paper's).
@@ -52,9 +55,14 @@ from drive.train.evaluate import detect_dataset
 from drive.train.loop import train
 
 MODELS = ("lidar", "lidar_longer", "fused", "unaligned", "fused_drop")
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "unaligned": {"align": "none"}, "mean": {"pool": "mean"}, "pixel": {"pool": "pixel"},
+    "pillar": {"output": "pillar"},
+}  # fmt: skip
 PAIRS = (
     ("fused", "lidar"), ("fused", "lidar_longer"), ("unaligned", "lidar"), ("fused", "unaligned"),
     ("fused_drop", "lidar"), ("fused_drop without images", "fused without images"),
+    ("mean", "fused"), ("pixel", "fused"), ("pillar", "fused"),
 )  # fmt: skip
 BANDS = ((0.0, 20.0), (20.0, 35.0), (35.0, 50.0))
 FARTHEST = 50.0
@@ -81,9 +89,8 @@ def recipe(name: str, seed: int, a: argparse.Namespace) -> Experiment:
     model, data = found.model, found.data
     assert isinstance(model, SWFormerConfig)
     assert isinstance(data, DataConfig)
-    if name == "unaligned":
-        assert model.fusion is not None
-        model = replace(model, fusion=replace(model.fusion, align="none"))
+    if model.fusion is not None:
+        model = replace(model, fusion=replace(model.fusion, **ABLATIONS.get(name, {})))
     turned = replace(data.augment, rotate_rad=a.turn)
     places = (str(a.logs),)
     data = replace(data, train_logs=places, val_logs=places, augment=turned)
@@ -215,7 +222,7 @@ def main() -> None:
     parser.add_argument("--turn", type=float, default=0.2, help="limit of the augmentation's turn, radians")
     parser.add_argument("--drop", type=float, default=0.2, help="share of fused_drop's samples without images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=sorted({*MODELS, *ABLATIONS}))
     parser.add_argument("--stride", type=int, default=1, help="every n-th frame is scored")
     a = parser.parse_args()
     work = [(name, seed) for seed in a.seeds for name in a.models]
