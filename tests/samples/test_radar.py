@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from data_tools.town.radar import RADARS, Targets, radar_mount, scan
+from drive.detect import sensors_used
 from drive.errors import UserError
 from drive.geometry.rigid import from_translation_rotation, quaternion_from_yaw
 from drive.logs.store import Log
 from drive.logs.writer import LogWriter
+from drive.recipes import load_recipe
 from drive.samples.augment.bank import ObjectBank
 from drive.samples.augment.config import AugmentConfig, PasteConfig
 from drive.samples.augment.paste import paste
@@ -25,6 +28,7 @@ from drive.samples.config import DataConfig
 from drive.samples.frame_dataset import FrameDataset
 from drive.samples.radar import RadarConfig, join_radar, radar_points
 from drive.samples.sample import AppliedTransform, FrameSample, empty_sample
+from drive.sensor_run import NetworkDetector
 
 CARS = ClassMap(("car",), {"car": "car"})
 NUSCENES = ("x", "y", "z", "rcs", "vx", "vy", "vx_comp", "vy_comp")
@@ -287,3 +291,19 @@ def test_batches(tmp_path: Path) -> None:
 def test_joining_nothing() -> None:
     none = join_radar(np.zeros((0, 6), np.float32), np.zeros((0, 10), np.float32))
     assert none.shape == (0, 10)
+
+
+def test_a_detector_of_radar_is_refused_where_none_is_rendered() -> None:
+    trained: Any = SimpleNamespace(data=DataConfig(radars=RadarConfig()), class_names=("car",))
+    with pytest.raises(UserError, match="reads radar; in the loop only lidar sweeps are rendered"):
+        NetworkDetector(trained, "runs/radar")
+
+
+def test_what_a_submission_declares() -> None:
+    def used(radars: RadarConfig | None) -> list[str]:
+        detector: Any = SimpleNamespace(data=DataConfig(radars=radars), experiment=load_recipe("configs.town_radar"))
+        return [name for name, is_used in sensors_used(detector).items() if is_used]
+
+    assert used(None) == ["use_lidar"]
+    assert used(RadarConfig()) == ["use_lidar", "use_radar"]
+    assert used(RadarConfig(only=True)) == ["use_radar"]
