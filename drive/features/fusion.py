@@ -151,7 +151,7 @@ class LearnableAlign(nn.Module):
         """The same where all norms are a fixed scale and shift: no product a point is left.
 
         The key's weight goes into the query (its shift adds the same to all scores of a pillar, which the softmax takes
-        away), those of value and output become one. Blocks of pillars keep the points' features in the cache.
+        away), those of value and output become one. Blocks of pillars keep the points' features in a CPU's cache.
         """
         channels, per_point = maps.shape[1], self.config.output == "point"
         key, value, out = (cast(ScaleShift, norm.affine()) for norm in (self.key_norm, self.value_norm, self.out.norm))
@@ -161,7 +161,8 @@ class LearnableAlign(nn.Module):
             answers = project(maps, (given * value[0]) @ self.value.weight)
             maps = torch.cat((maps, answers.to(maps.dtype)), 1).contiguous(memory_format=torch.channels_last)
         shift, found = given @ value[1], []
-        for first, last in blocks_of(rows, BLOCK):
+        block = BLOCK if maps.device.type == "cpu" else max(len(pairs.camera), 1)  # a GPU takes all at once
+        for first, last in blocks_of(rows, block):
             a, b = int(rows[first]), int(rows[last])
             own = rows[first : last + 1] - a
             features = sample_pairs(maps, pairs._replace(camera=pairs.camera[a:b], place=pairs.place[a:b])).float()
