@@ -48,12 +48,13 @@ def test_every_corruption_of_a_frame(failing_log: Path, name: str) -> None:
     touches = CORRUPTIONS[name].touches
     # Chance may spare one frame: of some seeds one must show something in each sensor that it touches.
     seen = set()
-    for seed in range(8):
+    for seed in range(4):
         out = sample(failing_log, name, 3, seed=seed)
-        again = sample(failing_log, name, 3, seed=seed)
-        assert out.points.tobytes() == again.points.tobytes()
         assert out.images is not None
-        assert out.images.pixels.tobytes() == again.images.pixels.tobytes()
+        if seed == 0:
+            again = sample(failing_log, name, 3, seed=seed)
+            assert out.points.tobytes() == again.points.tobytes()
+            assert out.images.pixels.tobytes() == again.images.pixels.tobytes()
         if out.points.tobytes() != clean.points.tobytes():
             seen.add("lidar")
         same = out.images.camera_from_ego.tobytes() == clean.images.camera_from_ego.tobytes()
