@@ -88,6 +88,9 @@ class NetworkDetector:
         if self.data.radars is not None:
             what = "this detector reads radar; in the loop only lidar sweeps are rendered"
             raise UserError(run, what, "use one that was trained without data.radars")
+        if self.data.images is not None:
+            what = "this detector looks at images; in the loop detectors get lidar sweeps alone"
+            raise UserError(run, what, "use one that was trained without data.images")
         try:
             find_logs(self.data.train_logs, self.data.train_split)
             self.measures_velocity = measures_velocity(self.data, ())

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from drive.boxes.detector import SWFormerConfig, SWFormerDetector
+from drive.detect import TrainedDetector
 from drive.errors import UserError
 from drive.experiment import Experiment
 from drive.features.fusion import DeepFusionConfig
@@ -18,6 +19,7 @@ from drive.samples.batch import collate
 from drive.samples.config import DataConfig
 from drive.samples.images import CameraImages
 from drive.samples.sample import FrameSample
+from drive.sensor_run import NetworkDetector
 from drive.train.setup import training_set
 from tests.boxes.conftest import small_swformer
 
@@ -100,3 +102,10 @@ def test_data_without_images_is_refused_in_training(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("drive.train.setup.find_logs", lambda *_: [])
     with pytest.raises(UserError, match=r"data\.images"):
         training_set(replace(recipe, data=data), tmp_path, None)  # type: ignore[arg-type]
+
+
+def test_the_sensor_loop_refuses_what_looks_at_images() -> None:
+    recipe: Experiment = load_recipe("configs.town_deepfusion")
+    trained = TrainedDetector(recipe, torch.nn.Identity(), torch.device("cpu"))
+    with pytest.raises(UserError, match="looks at images"):
+        NetworkDetector(trained, "runs/fused")
