@@ -134,7 +134,9 @@ class Robustness:
         console.print(table)
         line = "   ".join(f"mRA {f} {_text(self.mra(f))}" for f in self.figures)
         ten = [n for n in self.names if n in self.published]
-        console.print(f"{line}   (MultiCorrupt's {len(ten)}: {_text(self.mra(main, ten))})", highlight=False)
+        known = sum(self.ra(name, main) is not None for name in ten)
+        share = f"{known} of MultiCorrupt's" if known < len(ten) else "MultiCorrupt's"
+        console.print(f"{line}   ({share} {len(ten)}: {_text(self.mra(main, ten))})", highlight=False)
         if baseline is not None:
             console.print(f"mRRA {main} {_text(self.mrra(baseline, main), signed=True)}", highlight=False)
         for line in self.notes():
