@@ -86,7 +86,8 @@ class FrameBatch:
         if inside:
             none: list[tuple[str, ...]] = [()] * len(frame_ids)
             cameras = Cameras(inside["table"], inside["offsets"])
-            images = ImageBatch(inside["pixels"], inside["present"], cameras, names or none, missing or none)
+            pixels = inside["pixels"].contiguous(memory_format=torch.channels_last)  # as it is, but after a file
+            images = ImageBatch(pixels, inside["present"], cameras, names or none, missing or none)
         own = {n: t for n, t in tensors.items() if not n.startswith("images.")}
         return FrameBatch(**own, frame_ids=frame_ids, images=images)
 

@@ -24,7 +24,8 @@ from drive.samples.frame_dataset import FrameDataset
 from drive.samples.image_decode import Cut, choose_cut, decode
 from drive.samples.image_read import read_images
 from drive.samples.images import ImageConfig, collate_images
-from drive.samples.sample import FrameSample, empty_sample
+from drive.samples.sample import FrameSample, add_points, empty_sample
+from drive.train.watch import check_losses, load_saved_batch
 from ops.camera_sample import project_points
 
 SMALL = ImageConfig(size=(120, 240))
@@ -347,6 +348,22 @@ def test_batches(camera_log: Path) -> None:
     other = frames(camera_log, ImageConfig(size=(60, 240))).item(0)
     with pytest.raises(UserError, match="images of sizes"):
         collate([sample, other])
+
+
+def test_a_batch_that_was_kept_for_inspection(camera_log: Path, tmp_path: Path) -> None:
+    """A training that meets a NaN keeps its batch, images and places without a value included."""
+    sample = frames(camera_log).item(0)
+    pasted = add_points(sample, np.ones((2, 6), np.float32))
+    batch = collate([sample, pasted])
+    bad = {"loss": torch.tensor(float("nan"))}
+    with pytest.raises(UserError, match=r"weights and input are finite.*the batch is saved"):  # NaN places are meant
+        check_losses(bad, torch.nn.Linear(1, 1), batch, tmp_path, step=3)
+    (path,) = (tmp_path / "nonfinite").iterdir()
+    again = load_saved_batch(path)
+    assert again.images is not None
+    assert again.images.pixels.is_contiguous(memory_format=torch.channels_last)
+    for name, tensor in batch.tensors().items():
+        assert torch.equal(tensor.nan_to_num(-1), again.tensors()[name].nan_to_num(-1))
 
 
 def test_validate_refuses_what_is_wrong(camera_log: Path) -> None:
