@@ -9,8 +9,8 @@ distance.
 - ``fused``: configs.town_deepfusion; ``unaligned``: points are projected where augmentation moved them;
 - ``fused_drop``: fused, and a fifth of its training samples lose all their images.
 
-``--models`` also takes the ablations ``mean`` and ``pixel`` (the paper's simpler aligners) and ``pillar`` (the output
-layer on a pillar's sum, not on each pixel).
+``--models`` also takes the ablations ``mean`` and ``pixel`` (the paper's simpler aligners) and ``point`` (the output
+layer on each pixel, as in the published code, not on a pillar's sum).
 
 All share the town's recipe: mirrored left to right and front to back in half of the samples each, turned by up to
 0.2 rad, scaled by up to 5 %. A mirror image alone puts a point into another camera, so three samples of four mislead an
@@ -57,12 +57,12 @@ from drive.train.loop import train
 MODELS = ("lidar", "lidar_longer", "fused", "unaligned", "fused_drop")
 ABLATIONS: dict[str, dict[str, Any]] = {
     "unaligned": {"align": "none"}, "mean": {"pool": "mean"}, "pixel": {"pool": "pixel"},
-    "pillar": {"output": "pillar"},
+    "point": {"output": "point"},
 }  # fmt: skip
 PAIRS = (
     ("fused", "lidar"), ("fused", "lidar_longer"), ("unaligned", "lidar"), ("fused", "unaligned"),
     ("fused_drop", "lidar"), ("fused_drop without images", "fused without images"),
-    ("mean", "fused"), ("pixel", "fused"), ("pillar", "fused"),
+    ("mean", "fused"), ("pixel", "fused"), ("point", "fused"),
 )  # fmt: skip
 BANDS = ((0.0, 20.0), (20.0, 35.0), (35.0, 50.0))
 FARTHEST = 50.0

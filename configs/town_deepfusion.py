@@ -14,7 +14,8 @@ from drive.samples.config import DataConfig
 from drive.samples.images import ImageConfig
 
 # A pedestrian 30 m away is 18 pixels high and 6 wide: at stride 8 it would be less than a cell wide.
-FUSION = DeepFusionConfig(ImageNetConfig(backbone="plain", channels=32, out_strides=(4,)), channels=32)
+# One output layer a pillar learned faster than one a pixel in the only comparison made: one seed, 150 steps.
+FUSION = DeepFusionConfig(ImageNetConfig(backbone="plain", channels=32, out_strides=(4,)), output="pillar", channels=32)
 
 
 def data() -> DataConfig:
