@@ -43,7 +43,7 @@ class LiftConfig:
     down: 2 halves the map by three convolutions, as BEVFusion; 1 leaves it as it was added up.
     lidar_depth: the depth net also sees the points' depths, drawn into the images (DepthLSS).
     depth_loss: weight of the supervision of depth by the key sweep's points in training; 0 is none. BEVDepth's 3 is
-        for another form of it [recall].
+        for another form of it (code).
     plan_slack_m: how far a place in the grid may move in a camera's frame before its plan is made anew. More than
         rounding (the default) makes a frame's answer depend on the frames before it, within that distance.
     """
