@@ -69,7 +69,10 @@ def experiment_of(arm: str, seed: int, a: argparse.Namespace) -> Experiment:
     model, data = base.model, base.data
     assert isinstance(model, (SWFormerConfig, PillarsConfig))
     assert isinstance(data, DataConfig)
-    data = replace(data, train_logs=(str(a.logs),), val_logs=(str(a.logs),))
+    low, high = model.grid.range[2], model.grid.range[5]
+    grid = replace(model.grid, range=(-a.reach, -a.reach, low, a.reach, a.reach, high))
+    model = replace(model, grid=grid)
+    data = replace(data, train_logs=(str(a.logs),), val_logs=(str(a.logs),), range_m=grid.range)
     if arm == "lidar3":
         data = replace(data, sweeps=3)
         model = replace(model, encoder=replace(model.encoder, frames=3, frame_period_s=0.05))
@@ -218,6 +221,9 @@ def main() -> None:
         "--model", choices=("pillars", "swformer"), default="pillars", help="the recipe, configs.town_*"
     )
     parser.add_argument("--init", type=Path, help="a lidar run of the recipe that all arms start from")
+    parser.add_argument(
+        "--reach", type=float, default=52.0, help="metres looked at to each side; AP counts what lies farther as missed"
+    )
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
