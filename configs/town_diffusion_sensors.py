@@ -27,7 +27,7 @@ SENSORS = PlanSensors(image=(96, 384), cell_m=0.5, semantic_cell_m=0.5)
 
 
 def trunk() -> SensorTrunkConfig:
-    """A small net of our own in place of ResNet-34, one layer of fusion a stage, a quarter of the published channels."""
+    """A small net of our own in place of ResNet-34, one layer of fusion a stage, a quarter of the channels."""
     return SensorTrunkConfig(
         transfuser=TransFuserConfig(
             backbone="plain", widths=(16, 32, 64, 96), image_tokens=(6, 24), layers=1, ratio=2, dropout=0.0,
