@@ -1,4 +1,4 @@
-"""What runs inside a loader's process. No torch here: a spawned worker starts in a fraction of the time."""
+"""What runs inside a loader's process: samples, made and sent."""
 
 from __future__ import annotations
 
