@@ -15,14 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from drive.dynamics.vehicle import Vehicle
 from drive.plans.plan import Plan
-from drive.samples.plan_sample_sensors import PlanSensorInput, PlanSensors
 from drive.samples.scene import Actors, Lights, Route, Scene, SceneMap
+
+if TYPE_CHECKING:  # it reads pictures; the loop as tensors needs torch, numpy and numba alone
+    from drive.samples.plan_sample_sensors import PlanSensorInput, PlanSensors
 
 HISTORY = 21
 """Instants of an observation: 2 s at 10 Hz and now."""
