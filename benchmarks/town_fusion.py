@@ -26,22 +26,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from benchmarks.town_planning import claimed
+from benchmarks.study import machine, run, run_stages, write
 from drive.boxes.detections import DetectionSet
 from drive.boxes.detector import SWFormerConfig
 from drive.detect import load
-from drive.errors import UserError
 from drive.experiment import Experiment
 from drive.recipes import load_recipe
 from drive.samples.config import DataConfig
@@ -228,29 +224,12 @@ def main() -> None:
     work = [(name, seed) for seed in a.seeds for name in a.models]
     folder = a.work / f"stages_{a.stride}"
     files = [folder / f"{name}_{seed}_{recipe(name, seed, a).hash()}.json" for name, seed in work]
-    for (name, seed), file in zip(work, files, strict=True):
-        with claimed(file) as own:
-            if not own or file.is_file():
-                continue
-            result = stage(name, seed, a)
-            partial = file.with_suffix(".partial")
-            partial.write_text(json.dumps(result))
-            partial.replace(file)
-            print(name, seed, result, flush=True)
-    if not all(file.is_file() for file in files):
-        print("stages are missing: another process has them")
-        return
-    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
+    found = run_stages({file: partial(stage, *own, a) for own, file in zip(work, files, strict=True)})
     settings = {k: v for k, v in vars(a).items() if k not in ("work", "out", "logs")}
-    document = {"machine": machine, "settings": settings} | summary([json.loads(f.read_text()) for f in files])
-    partial = a.out.with_suffix(".partial")
-    partial.write_text(json.dumps(document, indent=1) + "\n")
-    partial.replace(a.out)
+    document = {"machine": machine(), "settings": settings} | summary(found)
+    write(a.out, document)
     print(tables(document))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run(main)

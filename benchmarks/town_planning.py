@@ -13,16 +13,10 @@ nor held out.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
-import os
-import platform
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +24,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from benchmarks.study import claimed, machine, run, run_stages, write
 from benchmarks.town_planning_table import summary, tables
 from data_tools.town.command import TownConfig, build, is_town
 from drive.errors import UserError
@@ -59,19 +54,6 @@ from drive.train.loop import train
 LEARNED = ("diffusion", "mlp", "vanilla")
 RULES = ("log_replay", "stop", "constant_velocity", "idm", "pdm_closed")
 START_S, TIMED = 2.0, 32
-
-
-@contextmanager
-def claimed(path: Path, wait: bool = False) -> Iterator[bool]:
-    """Whether what is to be made at a path is ours to make: one process at a time. A dead process claims nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def make_logs(a: argparse.Namespace) -> None:
@@ -239,35 +221,17 @@ def main() -> None:
     told = "" if a.headings == "path" else "_told"
     tags = ["" if name in RULES else f"_{recipe(name, seed, a).hash()}{told}" for name, seed in work]
     files = [folder / f"{name}_{seed}{tag}.json" for (name, seed), tag in zip(work, tags, strict=True)]
-    for (name, seed), file in zip(work, files, strict=True):
-        with claimed(file) as own:
-            if not own or file.is_file():
-                continue
-            result = stage(name, seed, a, file)
-            partial = file.with_suffix(".partial")
-            partial.write_text(json.dumps(result))
-            partial.replace(file)
-            print(name, seed, result, flush=True)
-    if not all(file.is_file() for file in files):
-        print("stages are missing: another process has them")
-        return
+    kept = run_stages({file: partial(stage, *own, a, file) for own, file in zip(work, files, strict=True)})
     found, scenes = [], held_out(a.work / a.held_out, a.seconds)
-    for file in files:
-        rows = judged(read_rollouts(file.with_suffix(".arrow")), scenes, a)
-        found.append(json.loads(file.read_text()) | {"rows": rows})
-    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
+    for file, facts in zip(files, kept, strict=True):
+        found.append(facts | {"rows": judged(read_rollouts(file.with_suffix(".arrow")), scenes, a)})
     settings = {k: v for k, v in vars(a).items() if k not in ("work", "out", "workers")}
     settings["score"] = DriveScoreConfig(seconds=a.seconds).label()
-    document = {"machine": machine, "settings": settings} | summary(found)
+    document = {"machine": machine(), "settings": settings} | summary(found)
     if a.held_out == "held_out":
-        partial = a.out.with_suffix(".partial")
-        partial.write_text(json.dumps(document, indent=1) + "\n")
-        partial.replace(a.out)
+        write(a.out, document)
     print(tables(document))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run(main)

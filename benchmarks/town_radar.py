@@ -15,25 +15,19 @@ of what moves: each labelled box faster than 0.5 m/s that a box of its class wit
 from __future__ import annotations
 
 import argparse
-import fcntl
-import json
-import os
-import platform
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 
+from benchmarks.study import machine, run, run_stages, write
 from configs.town_radar import RADARS, VELOCITY_WEIGHT
 from configs.town_swformer import CLASSES
 from drive.boxes.detector import PillarsConfig, SWFormerConfig
-from drive.errors import UserError
 from drive.experiment import Experiment
 from drive.features.point_encoder import NUM_RADAR_FEATURES
 from drive.recipes import load_recipe
@@ -48,19 +42,6 @@ from drive.train.weights import read_weights, save_weights
 ARMS = ("lidar", "lidar_radar", "radar", "lidar3")
 MOVING_MPS, NEAR_M, LEAST_SCORE = 0.5, 2.0, 0.1
 MOVERS = ("car", "truck", "bus", "bicycle", "pedestrian")
-
-
-@contextmanager
-def claimed(path: Path) -> Iterator[bool]:
-    """Whether what is to be made at a path is ours to make: one process at a time. A dead process claims nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def experiment_of(arm: str, seed: int, a: argparse.Namespace) -> Experiment:
@@ -211,6 +192,11 @@ def table(rows: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def arm_stage(arm: str, seed: int, experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """One arm, one seed."""
+    return {"arm": arm, "seed": seed} | stage(experiment, folder)
+
+
 def main() -> None:
     """Run what is missing; write the table of what is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -228,39 +214,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     a = parser.parse_args()
-    experiments = [(arm, seed, experiment_of(arm, seed, a)) for seed in a.seeds for arm in a.arms]
-    found = []
-    for arm, seed, experiment in experiments:
-        run = a.work / f"{a.model}_{arm}_{seed}_{experiment.hash()}"
-        file = run.with_suffix(".json")
-        with claimed(file) as own:
-            if own and not file.is_file():
-                facts = {"arm": arm, "seed": seed} | stage(experiment, run)
-                partial = file.with_suffix(".partial")
-                partial.write_text(json.dumps(facts, indent=1))
-                partial.replace(file)
-                print(arm, seed, {k: facts[k] for k in ("mAP", "mAVE", "train_seconds")}, flush=True)
-        if file.is_file():
-            found.append(json.loads(file.read_text()))
-    if len(found) < len(experiments):
-        print(f"{len(experiments) - len(found)} stages are missing: another process has them")
-        return
+    stages: dict[Path, Callable[[], dict[str, Any]]] = {}
+    for seed in a.seeds:
+        for arm in a.arms:
+            experiment = experiment_of(arm, seed, a)
+            folder = a.work / f"{a.model}_{arm}_{seed}_{experiment.hash()}"
+            stages[folder.with_suffix(".json")] = partial(arm_stage, arm, seed, experiment, folder)
+    found = run_stages(stages)
     settings = {k: v for k, v in vars(a).items() if k not in ("logs", "work", "out", "init")}
     settings["starts_from_a_lidar_run"] = a.init is not None
     document = {
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__},
+        "machine": machine(),
         "settings": settings,
         "radar": radar_facts(a),
         "arms": summary(found),
     }
-    partial = a.out.with_suffix(".partial")
-    partial.write_text(json.dumps(document, indent=1) + "\n")
-    partial.replace(a.out)
+    write(a.out, document)
     print(table(document["arms"]))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run(main)

@@ -16,17 +16,13 @@ stands beside it.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from benchmarks.town_planning import claimed
+from benchmarks.study import claimed, machine, write
+from benchmarks.study import run as run_command
 from drive.errors import UserError
 from drive.experiment import Experiment
 from drive.samples.corrupt.config import CORRUPTIONS
@@ -180,21 +176,15 @@ def main() -> None:
             write_robustness(scoring, robustness, None)
             found.setdefault(model, {})[seed] = robustness
     if sum(map(len, found.values())) < len(runs):
-        print("runs are missing: another process has them")
-        return
-    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
+        what = "some runs are being scored by another process"
+        raise UserError(a.work, what, "run this again when that one has ended")
     settings = {"every": a.every, "scenes": a.scenes, "seeds": a.seeds, "corruptions": corruptions_named(a.corrupt)}
     settings |= {"multicorrupt": sorted(PUBLISHED), "ours": sorted(set(CORRUPTIONS) - PUBLISHED)}
     each = {m: {str(seed): r.to_dict() for seed, r in of.items()} for m, of in found.items()}
-    document = {"machine": machine, "settings": settings} | summary(found) | {"runs": each}
-    partial = a.out.with_suffix(".partial")
-    partial.write_text(json.dumps(document, indent=1) + "\n")
-    partial.replace(a.out)
+    document = {"machine": machine(), "settings": settings} | summary(found) | {"runs": each}
+    write(a.out, document)
     print(table(document))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_command(main)
