@@ -39,8 +39,9 @@ def run_stages(stages: dict[Path, Callable[[], dict[str, Any]]]) -> list[dict[st
     for file, make in stages.items():
         with claimed(file) as own:
             if own and not file.is_file():
-                write(file, make())
-                print(file.stem, file.read_text(), flush=True)
+                found = make()
+                write(file, found)
+                print(file.stem, found, flush=True)
     missing = [file for file in stages if not file.is_file()]
     if missing:
         what = f"{len(missing)} stages are missing, another process has them"
